@@ -11,7 +11,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from audio_pool.plain_mapping import PlainMapping
-from audio_pool.reports import HighpassReport, LoopReport, QualityReport
+from audio_pool.reports import HighpassReport, LoopReport, QualityReport, SignatureReport
 from audio_pool.types import (
     BitDepth,
     BitRate,
@@ -171,6 +171,10 @@ class CraftReport(PlainMapping, Struct, frozen=True, kw_only=True):
     quality: QualityReport = QualityReport()
     bandwidth_hz: float | None = None
     """Highest frequency at which there is anything to hear."""
+    provenance: SignatureReport | UnsetType = UNSET
+    """Only where files are to be signed: whether this one is."""
+    unsigned_sha256: str | UnsetType = UNSET
+    """Of a signed file, in hex: of what it was before it was signed, which is the same whenever it is made again."""
     warnings: tuple[str, ...] = ()
     data: bytes | UnsetType = UNSET
     """The file itself, where it was asked for inline."""

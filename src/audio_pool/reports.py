@@ -29,6 +29,7 @@ __all__ = [
     "QualityReport",
     "RefusedReport",
     "Rung",
+    "SignatureReport",
     "StreamReport",
     "Timings",
     "WorkerReport",
@@ -95,6 +96,20 @@ class CandidateReport(PlainMapping, Struct, frozen=True, kw_only=True):
     quality: QualityReport | None = None
     clap_similarity: float | None = None
     verdict: CandidateVerdict = "not_chosen"
+
+
+class SignatureReport(PlainMapping, Struct, frozen=True, kw_only=True):
+    """Whether a result's file is signed by C2PA, and by whom."""
+
+    signed: bool = False
+    manifest: str = ""
+    """Its label, ``urn:c2pa:...``; "": there is none."""
+    issuer: str = ""
+    """Organisation that the certificate names."""
+    certificate: str = ""
+    """First digits of its SHA-256, in hex."""
+    why: str = ""
+    """Why it is not signed."""
 
 
 class KeptCandidate(PlainMapping, Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ from audio_pool.reports import (
     PresetUse,
     QualityReport,
     Rung,
+    SignatureReport,
     StreamReport,
     Timings,
     WorkerReport,
@@ -195,6 +196,8 @@ class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     """Hits only: what making the sound once took."""
     worker: WorkerReport = WorkerReport()
     engine_details: dict[str, Any] = {}  # opaque: each engine's own words about the sound
+    provenance: SignatureReport | UnsetType = UNSET
+    """Only where files are to be signed: whether this one is."""
     warnings: tuple[str, ...] = ()
     labels: dict[str, Label] = {}
     tags: tuple[str, ...] = ()

@@ -171,6 +171,10 @@ class MasteringSpec(Struct, frozen=True, kw_only=True):
     """Finish the candidates that are not chosen, too."""
     fingerprint: bool = True
     """Make a fingerprint of the sound."""
+    seal: Seal | None = None
+    """What the rendition is signed with; None: it is not."""
+    given: str = ""
+    """Path of the sound that it starts from, whose manifest is carried on; "": there is none, or none is signed."""
 
 
 class GeneratePart(Struct, frozen=True, kw_only=True):
@@ -226,8 +230,13 @@ class RenderTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="rende
     rendition: Rendition
     loop: bool
     comment: str
+    """The recipe that goes into the file; "" takes the master's own."""
+    retold: bool = False
+    """The sound is the master's, bit for bit; only what is told of it is written anew."""
     spill: str = ""
     """A second directory, for when that of ``out`` takes no files; "": there is none."""
+    seal: Seal | None = None
+    """What it is signed with; None: it is not."""
 
 
 class EchoTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="echo"):
@@ -263,6 +272,12 @@ class CraftTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="craft"
     highpass_hz: float = 0.0
     """Of mastering, where the question does not say."""
     highpass_order: int = 4
+    seal: Seal | None = None
+    """What the file is signed with, where its format can be."""
+    must_be_signed: bool = False
+    """A format that cannot be is an error."""
+    not_signed: str = ""
+    """Why nothing is signed, where files are to be."""
 
 
 class TraceTask(Struct, frozen=True, kw_only=True, tag_field="task", tag="trace"):

@@ -294,6 +294,8 @@ class Rendition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     mono: bool = False
     bit_rate: int | None = None
     """Kilobits a second, MP3 and Opus only."""
+    signed: str = ""
+    """First digits of the certificate that its file is signed by; "": it is not."""
 
     def shortfall(self, lufs: float | None) -> tuple[str, ...]:
         """Return a warning where the true peak kept a sound well under its target."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from tests.support.signed import by_the_reader, own_chain
 
 from audio_pool.audio import codec
 from audio_pool.errors import Conflict, EngineUnavailable, InvalidAudio, NotFound, SigningFailed, StorageError
@@ -41,7 +42,7 @@ FACTS = {
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> OwnChain:
-    return make_own_chain(tmp_path_factory.mktemp("keys"), "A studio", days=30, now=time.time())
+    return own_chain(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +71,6 @@ def signed(source: Path, folder: Path, seal: Seal, **more: Any) -> Path:
     told = statement(FACTS, version="1.2.3", label=new_label(), given=[one.label for one in given], **more)
     sign(path, source.suffix[1:], told, seal, given)
     return path
-
-
-def by_the_reader(path: Path, anchors: str = "") -> dict[str, Any]:
-    """What c2pa-python itself says of a file."""
-    settings: dict[str, Any] = {"verify": {"remote_manifest_fetch": False}}
-    if anchors:
-        settings["trust"] = {"trust_anchors": anchors}
-    context = c2pa.Context.from_dict(settings)
-    with path.open("rb") as file, c2pa.Reader(SIGNABLE[path.suffix[1:]], file, context=context) as reader:
-        found: dict[str, Any] = json.loads(reader.json())
-    return found
 
 
 @pytest.mark.parametrize("format", SIGNABLE)

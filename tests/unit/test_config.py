@@ -126,7 +126,22 @@ def test_a_query_means_by_itself_what_the_configuration_means_by_itself() -> Non
     assert {name: getattr(Query(), name) for name in shared} == {name: getattr(cache, name) for name in shared}
 
 
-@pytest.mark.parametrize("given", [{"sign": "auto"}, {"private_key": "/k.pem"}, {"aigc": True}])
+@pytest.mark.parametrize("given", [{"aigc": True}])
 def test_what_this_version_cannot_do_for_provenance_is_refused_not_ignored(given: dict[str, Any]) -> None:
     with pytest.raises(InvalidConfig, match=f"provenance.*{next(iter(given))}.*this version"):
         load_config({"provenance": given}, environment={})
+
+
+def test_what_files_are_signed_with_is_given_as_a_whole() -> None:
+    for given, says in (
+        ({"sign": "on"}, "no certificate: 'audio-pool provenance init' makes one"),
+        ({"sign": "auto", "private_key": "/k.pem"}, "set together or not at all"),
+        ({"certificate": "/c.pem"}, "set together or not at all"),
+    ):
+        with pytest.raises(InvalidConfig, match=says):
+            load_config({"provenance": given}, environment={})
+    keys = {"sign": "on", "certificate": "/c.pem", "private_key": "/k.pem"}
+    with pytest.raises(InvalidConfig, match="format: given 'ogg', which cannot be signed"):
+        load_config({"provenance": keys, "defaults": {"format": "ogg"}}, environment={})
+    assert load_config({"provenance": keys}, environment={}).provenance.sign == "on"
+    assert load_config({"provenance": {"sign": "auto"}}, environment={}).provenance.certificate == ""

@@ -103,3 +103,40 @@ def test_a_manifest_is_read_by_its_library_alone(tmp_path: Path, monkeypatch: py
     with pytest.raises(InvalidAudio, match=r"has 2,147,483,648 bytes, read are at most 8,388,608"):
         read_manifest(path)
     assert library.INSTALL == "pip install 'audio-pool[c2pa]'"
+
+
+def test_a_signed_flac_is_read_as_any_other(tmp_path: Path) -> None:
+    """Its tag stands before everything: loop points, and what the cache knows FLAC files by, come behind it."""
+    import numpy as np
+
+    from audio_pool.audio import codec
+    from audio_pool.cache.noted import samples_of
+
+    path = tmp_path / "loop.flac"
+    codec.write(path, np.zeros((1, 4800), np.float32), 48_000, "flac", 24, "{}", loop=True)
+    md5 = samples_of(path)
+    path.write_bytes(id3(b"GEOB....application/c2pa\0c2pa\0") + path.read_bytes())
+    assert codec.inspect(path)["loop"] == {"start": 0, "end": 4799}
+    assert samples_of(path) == md5 and len(md5) == 16
+
+
+def test_a_block_of_ones_own_changes_nothing_else_of_a_flac(tmp_path: Path) -> None:
+    import numpy as np
+
+    from audio_pool.audio import codec
+    from audio_pool.audio.flac_blocks import add_application, application_in
+
+    path = tmp_path / "given.flac"
+    audio = 0.1 * np.random.default_rng(1).standard_normal((2, 4800)).astype(np.float32)
+    codec.write(path, audio, 48_000, "flac", 24, '{"made_by":"audio_pool"}', loop=True)
+    before, sound = codec.inspect(path), codec.read(path)[0]
+    assert application_in(path, b"mine") == b""
+    add_application(path, b"mine", b"x" * 70_000)
+    assert application_in(path, b"mine") == b"x" * 70_000 and application_in(path, b"your") == b""
+    assert codec.inspect(path) == before and np.array_equal(codec.read(path)[0], sound)
+    assert [one.name for one in tmp_path.iterdir()] == ["given.flac"]
+    with pytest.raises(InvalidAudio, match=r"allowed are 16,777,211"):
+        add_application(path, b"mine", bytes(1 << 24))
+    (tmp_path / "none.flac").write_bytes(b"OggS" + bytes(40))
+    with pytest.raises(InvalidAudio, match="not a FLAC file"):
+        add_application(tmp_path / "none.flac", b"mine", b"")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from audio_pool.audio.id3 import ID3_HEAD_BYTES, id3_bytes
 from audio_pool.cache.registry import Noted
 from audio_pool.origin import made_of
 from audio_pool.results import FinishedSound
@@ -23,6 +24,7 @@ def samples_of(master: Path) -> bytes:
     """Return the MD5 of a FLAC file's samples as the file tells it; b"" where it does not, or cannot be read."""
     try:
         with master.open("rb") as file:
+            file.seek(id3_bytes(file.read(ID3_HEAD_BYTES)))  # a signed file begins with a tag
             head = file.read(_FLAC_MD5.stop)
     except OSError:
         return b""

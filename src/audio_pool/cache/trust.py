@@ -29,8 +29,11 @@ __all__ = ["Fault", "Trust", "fault_in", "fault_in_rendition", "fingerprint"]
 _log = logging.getLogger(__name__)
 
 _FLAC = b"fLaC"
-_HEADS = {".wav": b"RIFF", ".flac": _FLAC, ".ogg": b"OggS", ".opus": b"OggS", ".png": b"\x89PNG"}
-"""First bytes of a file, by the ending of its name; of others nothing is known."""
+_HEADS: dict[str, tuple[bytes, ...]] = {
+    ".wav": (b"RIFF",), ".flac": (_FLAC, b"ID3"), ".ogg": (b"OggS",), ".opus": (b"OggS",), ".png": (b"\x89PNG",),
+}  # fmt: skip
+"""First bytes of a file, by the ending of its name; of others nothing is known. A signed FLAC begins with a tag."""
+_LONGEST_HEAD = 4
 _MOST_KNOWN = 65_536
 _BYTES_AT_ONCE = 32 << 20
 _MUCH = 20
@@ -52,20 +55,20 @@ def fault_in(store: Store, kept: KeptFile, *, content: bool = True) -> Fault | N
     Args:
         content: read every byte; otherwise size and header are believed.
     """
-    return _fault(Path(store.blobs.path_of(kept.file)), kept.size_bytes, kept.sha256 if content else b"", _FLAC)
+    return _fault(Path(store.blobs.path_of(kept.file)), kept.size_bytes, kept.sha256 if content else b"", (_FLAC,))
 
 
 def fault_in_rendition(store: Store, kept: KeptRendition, *, content: bool = True) -> Fault | None:
     """Compare a rendition with its row, as ``fault_in``; one of before renditions were hashed by its size alone."""
     digest = kept.sha256 if content else b""
-    return _fault(Path(store.blobs.path_of(kept.file)), kept.size_bytes, digest, _head_of(kept.file))
+    return _fault(Path(store.blobs.path_of(kept.file)), kept.size_bytes, digest, _heads_of(kept.file))
 
 
-def _head_of(file: str) -> bytes:
-    return _HEADS.get(os.path.splitext(file)[1], b"")
+def _heads_of(file: str) -> tuple[bytes, ...]:
+    return _HEADS.get(os.path.splitext(file)[1], (b"",))
 
 
-def _fault(path: Path, size: int, digest: bytes, head: bytes) -> Fault | None:
+def _fault(path: Path, size: int, digest: bytes, heads: tuple[bytes, ...]) -> Fault | None:
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return Fault("is not a regular file")
@@ -73,7 +76,7 @@ def _fault(path: Path, size: int, digest: bytes, head: bytes) -> Fault | None:
             found = os.fstat(file.fileno()).st_size
             if found != size:
                 return Fault(f"has {found:,} bytes, was stored with {size:,}")
-            if file.read(len(head)) != head:
+            if not file.read(_LONGEST_HEAD).startswith(heads):
                 return Fault("does not begin as such files do")
             file.seek(0)
             if digest and hashlib.file_digest(file, "sha256").digest() != digest:
@@ -143,8 +146,7 @@ class Trust:
             return False
         if self._seen.get(file) == state:
             return True
-        head = _head_of(file)
-        if head and blobs.head_of(file, len(head)) != head:
+        if not blobs.head_of(file, _LONGEST_HEAD).startswith(_heads_of(file)):
             return False
         if len(self._seen) >= _MOST_KNOWN:  # plain dicts, cleared when full: safe from two threads
             self._seen.clear()

@@ -46,6 +46,7 @@ _COMMANDS = {
     "cancel": ("audio_pool.cli.server", "cancel"),
     "jobs": ("audio_pool.cli.jobs", "group"),
     "keys": ("audio_pool.cli.keys", "group"),
+    "provenance": ("audio_pool.cli.provenance", "group"),
     "cache": ("audio_pool.cli.cache", "group"),
     "lease": ("audio_pool.cli.lease", "group"),
     "workers": ("audio_pool.cli.workers", "group"),

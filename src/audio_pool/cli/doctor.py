@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ _EXTRAS = {
     "otel": (("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"), "traces"),
 }
 _SMALL_TMPFS = 64 << 20
+_SOON_DAYS = 30.0
 
 
 @dataclass
@@ -73,6 +75,7 @@ def doctor(config_path: str | None, as_json: bool) -> None:
         *_engines(config, config_path),
         *_addresses(config),
         *_http(config),
+        *_signing(config),
         *_config_files(),
     ]
     problems = [finding for finding in findings if finding.state == "problem"]
@@ -285,6 +288,30 @@ def _http(config: Config) -> Iterator[Finding]:
         yield Finding("http.bind", "ok", ", ".join(url_of(one, config.http) for one in sockets))
         for one in sockets:
             one.close()
+
+
+def _signing(config: Config) -> Iterator[Finding]:
+    """Check what files are to be signed with, where any are."""
+    provenance = config.provenance
+    if provenance.sign == "off":
+        return
+    from audio_pool.signing.credential import read_credential
+
+    wrong: Literal["note", "problem"] = "problem" if provenance.sign == "on" else "note"
+    if missing := _missing(_EXTRAS["c2pa"][0]):
+        yield Finding("provenance.sign", wrong, f"needs {', '.join(missing)}", "pip install 'audio-pool[c2pa]'")
+        return
+    try:
+        found = read_credential(provenance.certificate, provenance.private_key, now=time.time())
+    except AudioPoolError as exc:
+        yield Finding("provenance.sign", wrong, exc.message, exc.hint)
+        return
+    left = (found.not_after - time.time()) / 86_400
+    told = f"as {found.issuer!r}, until {time.strftime('%Y-%m-%d', time.gmtime(found.not_after))}"
+    if left < _SOON_DAYS:
+        yield Finding("provenance.sign", "note", f"{told}: {left:.0f} days are left", "get another certificate in time")
+    else:
+        yield Finding("provenance.sign", "ok", told)
 
 
 def _config_files() -> Iterator[Finding]:

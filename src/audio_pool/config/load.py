@@ -25,6 +25,8 @@ from audio_pool.validation import parse
 __all__ = ["check_config", "load_config"]
 
 PREFIX = "AUDIO_POOL_"
+_SIGNABLE = ("wav", "flac", "mp3")
+"""What C2PA's library writes into."""
 _READ_ELSEWHERE = ("AUDIO_POOL_LOG_LEVEL", "AUDIO_POOL_DEVICE")
 """Variables with the prefix that are no key of the configuration: workers read the first when they start, the second
 says whose memory a process takes."""
@@ -223,6 +225,11 @@ def check_config(config: Config, where: str) -> None:
             preset.preset(name)
         except InvalidRequest as exc:
             raise InvalidConfig(f"{where}: presets.{name}: {exc.message}") from None
+    if config.provenance.sign == "on" and config.defaults.format not in _SIGNABLE:
+        raise InvalidConfig(
+            f"{where}: defaults.format: given {config.defaults.format!r}, which cannot be signed while provenance.sign "
+            f"is 'on'; allowed are {', '.join(_SIGNABLE)}"
+        )
     if bool(config.server.pull_bind) != bool(config.server.push_bind):
         raise InvalidConfig(f"{where}: server.pull_bind and server.push_bind are set together or not at all")
     if config.defaults.bit_depth == 32 and config.defaults.format != "wav":

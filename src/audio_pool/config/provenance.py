@@ -38,8 +38,10 @@ class ProvenanceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def refusal(self) -> str:
         """Return what is wrong with the section as a whole, naming the key; "" where nothing is."""
-        if self.sign != "off" or self.certificate or self.private_key:
-            return "provenance.sign, certificate, private_key: this version does not sign files; leave them out"
+        if bool(self.certificate) != bool(self.private_key):
+            return "provenance.certificate and provenance.private_key are set together or not at all"
+        if self.sign == "on" and not self.certificate:
+            return "provenance.sign: given 'on', and no certificate: 'audio-pool provenance init' makes one"
         if self.aigc or self.content_producer or self.content_propagator:
             return "provenance.aigc, content_producer, content_propagator: this version does not write AIGC"
         return ""

@@ -32,6 +32,7 @@ from audio_pool.errors import AudioPoolError, Conflict, Refused, StorageError
 from audio_pool.packs.pack_lock import Lock, LockedFile, write_lock
 from audio_pool.packs.pack_manifest import Fields, Manifest, Wanted
 from audio_pool.packs.pack_plan import Step, sha256_of
+from audio_pool.packs.signed_twin import is_signed_twin
 from audio_pool.pending import Pending
 from audio_pool.results import AudioResult, SoundMetadata
 from audio_pool.types import MAX_SEED
@@ -258,9 +259,10 @@ class _Work:
             return
         try:
             locked, data, cached = self._made(step.wanted, step.locked if step.kind == "restore" else None)
-            if frozen and step.locked is not None and locked != step.locked:
-                raise Conflict(f"frozen: made is not what the lock has: {_first_difference(step.locked, locked)}")
-            if self._is_somebodys(step, locked):
+            if frozen and step.locked is not None and locked.content() != step.locked.content():
+                told = _first_difference(step.locked.content(), locked.content())
+                raise Conflict(f"frozen: made is not what the lock has: {told}")
+            if self._is_somebodys(step, locked, data):
                 with self._lock:
                     self.built.edited.append(step.file)
                 return
@@ -278,7 +280,7 @@ class _Work:
             self.built.there_already += cached
             self.write()
 
-    def _is_somebodys(self, step: Step, made: LockedFile) -> bool:
+    def _is_somebodys(self, step: Step, made: LockedFile, data: bytes) -> bool:
         """Return whether what lies in a file's place was changed by somebody; what a killed build left was not.
 
         Raises:
@@ -287,7 +289,7 @@ class _Work:
         path = self._sounds / step.file
         known = {made.sha256, None if step.locked is None else step.locked.sha256}
         found = None if self._overwrite else sha256_of(path)
-        if found is None or found in known:
+        if found is None or found in known or (made.unsigned is not UNSET and is_signed_twin(path, data)):
             return False
         if step.locked is None:
             raise Conflict(f"{path} is there, and was not built", hint="--overwrite replaces it")
@@ -415,6 +417,7 @@ def _locked(
         noise_floor_dbfs=noise_floor_dbfs(audio, rate),
         quality=told.quality.score,
         warnings=report.warnings,
+        unsigned=report.unsigned_sha256,
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from audio_pool.errors import InvalidRequest
 from audio_pool.packs.pack_manifest import ItemName
@@ -62,6 +62,14 @@ class LockedFile(Struct, frozen=True, kw_only=True):
     """Level of its quietest tenth; None: digital silence."""
     quality: float
     warnings: tuple[str, ...] = ()
+    unsigned: Hex | UnsetType = UNSET
+    """Of a signed file, in hex: SHA-256 of what was signed, which is the same whenever it is made again."""
+
+    def content(self) -> LockedFile:
+        """Return it as it were without a signature: two signatures of the same file differ."""
+        if self.unsigned is UNSET:
+            return self
+        return msgspec.structs.replace(self, sha256=self.unsigned, unsigned=UNSET)
 
 
 class Lock(Struct, frozen=True, kw_only=True):

@@ -112,7 +112,7 @@ def differences(before: Lock, now: Lock) -> Iterator[str]:
             yield f"- {file}"
         elif file not in old:
             yield f"+ {file}"
-        elif old[file] != new[file]:
+        elif old[file].content() != new[file].content():
             told = {name: getattr(one, name) for one in (old[file],) for name in ("recipe", "model_revision", "sha256")}
             fresh = {name: getattr(new[file], name) for name in told}
             why = [*changed_fields(old[file].asked, new[file].asked), *changed_fields(told, fresh)]

@@ -80,6 +80,7 @@ from audio_pool.pool.router import Router
 from audio_pool.pool.sent_audio import SentAudio
 from audio_pool.pool.sent_first import SentFirst
 from audio_pool.pool.service import PoolService
+from audio_pool.pool.signing import signing_of
 from audio_pool.pool.spill import Spill
 from audio_pool.pool.staff import Staff
 from audio_pool.pool.status import StatusView
@@ -127,6 +128,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         rest: gets what is to be closed once the router has ended, also where this raises.
         serve: bind the sockets of the clients, too.
     """
+    signing = signing_of(config.provenance)  # may refuse
     cache = _open_cache(config, rest)
     arena = Arena.create(quota_bytes=config.queue.arena_bytes)
     rest.callback(arena.close)
@@ -213,7 +215,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     rest.callback(files.close)
     ready = None if cache is None else ReadyHits(executor, cache)
     presets = PresetBook(presets_of(config), lambda: None if cache is None else cache.current.store.presets)
-    intake = Intake(config, router, requests, infos, asked, files, ready, sent, executor.catching_up, presets)
+    intake = Intake(config, router, requests, infos, asked, files, ready, sent, executor.catching_up, presets, signing)
     if look_ups is not None:
         executor.on_answer = Prefetch(config.cache, intake, look_ups.count_kept, inbox.post).answered
     looker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-machine")

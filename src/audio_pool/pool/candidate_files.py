@@ -39,14 +39,15 @@ from audio_pool.pool.copying import copy_file
 from audio_pool.pool.errands import Errand, Errands, failed
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.kept_candidates import Candidate, KeptCandidates, Trial
-from audio_pool.pool.metadata import as_delivered, is_master, rendition_report
+from audio_pool.pool.metadata import as_delivered, has_sound_of_master, is_master, rendition_report
 from audio_pool.pool.refusals import check_written
 from audio_pool.pool.replies import LocalSink, Reply, ReplySink
 from audio_pool.pool.resolve import rendition_of
+from audio_pool.pool.signing import signature_report
 from audio_pool.pool.turns import Turns
 from audio_pool.reports import CandidateReport, ChoiceReport
 from audio_pool.results import FinishedSound, SoundMetadata
-from audio_pool.tasks import Rendered, RenderTask
+from audio_pool.tasks import Rendered, RenderTask, Seal
 from audio_pool.types import AudioRequest, Delivery, Rendition
 
 __all__ = ["CandidateFiles"]
@@ -64,6 +65,8 @@ class _Asked(Struct, frozen=True):
     trial: Trial
     candidate: Candidate
     delivery: Delivery
+    seal: Seal | None
+    not_signed: str
 
 
 class CandidateFiles:
@@ -118,8 +121,13 @@ class CandidateFiles:
         """
         trial = self._kept.trial(caller, target)
         candidate = self._kept.candidate(trial, number)
-        rendition = trial.rendition if form is UNSET else self._rendition(candidate, form)
-        asked = _Asked(self._errands.begin(sink, caller), target, trial, candidate, delivery)
+        if form is UNSET:
+            rendition, not_signed = trial.rendition, ""
+            seal = self._intake.signing.seal if rendition.signed else None
+        else:
+            rendition, seal, not_signed = self._intake.signing.sealed(self._rendition(candidate, form))
+        errand = self._errands.begin(sink, caller)
+        asked = _Asked(errand, target, trial, candidate, delivery, seal, not_signed)
         path = _file_of(trial, candidate, rendition)
         if path is None:
             self._write(asked, rendition)
@@ -164,6 +172,7 @@ class CandidateFiles:
         told = candidate.told
         if path != candidate.path:
             told = as_delivered(stored, rendition, rendition_report(stored, rendition))
+        told = structs.replace(told, provenance=signature_report(stored, rendition, asked.seal, asked.not_signed))
         report = CandidateFile(
             target=asked.target,
             number=candidate.number,
@@ -193,6 +202,8 @@ class CandidateFiles:
             rendition=rendition,
             loop=metadata.is_loop,
             comment=comment_of(candidate.sound.recipe, structs.replace(metadata, format=rendition.format)),
+            retold=has_sound_of_master(metadata, rendition),
+            seal=asked.seal,
         )
 
         def end(reply: Reply) -> None:

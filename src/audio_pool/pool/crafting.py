@@ -121,6 +121,7 @@ class Crafting:
         self._check(craft, form, paths, len(sounds), output_path, caller)
         if self._under_way >= _MOST:
             raise Busy(f"{_MOST} files are being worked on, which are all that are allowed", retry_after_ms=1000)
+        signing = self._intake.signing
         out = str(self._render_dir / f"craft-{secrets.token_hex(12)}")
         task = CraftTask(
             craft=craft,
@@ -130,6 +131,9 @@ class Crafting:
             out=out,
             highpass_hz=self._config.sound.highpass_cutoff_hz if self._config.sound.apply_highpass_filter else 0.0,
             highpass_order=self._config.sound.highpass_filter_order,
+            seal=signing.seal,
+            must_be_signed=signing.mode == "on",
+            not_signed=signing.why_not,
         )
         number = self._requests.open(sink, caller=caller)
         asked = _Asked(number, out, output_path, delivery, caller)
@@ -169,6 +173,8 @@ class Crafting:
                 prompt="a file", format=form.format, bit_depth=form.bit_depth, bit_rate=form.bit_rate
             )
             check_written(written, self._config)
+        if form.format is not None and not isinstance(craft, Check):
+            self._intake.signing.for_file(form.format)
 
     def _resolved(self, craft: Craft, form: CraftForm) -> CraftForm:
         """Return the form with the level that is meant where none was given."""

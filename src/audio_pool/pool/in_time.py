@@ -19,6 +19,7 @@ from audio_pool.pool.caller import Caller
 from audio_pool.pool.replies import Reply, ReplySink, UnheardSink
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.resolve import ResolvedRequest, resolve
+from audio_pool.pool.signing import Signing
 from audio_pool.results import Accepted, Chunk, Progress, SoundMetadata
 from audio_pool.scheduler import events
 from audio_pool.scheduler.actions import ReplyKind, SendReply
@@ -119,6 +120,7 @@ class InTime:
         asked: events.Submit,
         resolved: ResolvedRequest,
         config: Config,
+        signing: Signing,
         sink: ReplySink,
         caller: Caller,
         upgraded: Upgraded | None,
@@ -145,7 +147,7 @@ class InTime:
 
         whole.on_answered = answered
         looser = cached and not request.force and not resolved.query.speech and request.init_audio is None
-        built_in = self._built_in(resolved, config)
+        built_in = self._built_in(resolved, config, signing)
         stand_in: events.Submit | None = None
         if built_in is not None or looser:
             made_by = built_in or resolved
@@ -182,7 +184,7 @@ class InTime:
         if wanted is not None:
             wanted.looked_up = None
 
-    def _built_in(self, resolved: ResolvedRequest, config: Config) -> ResolvedRequest | None:
+    def _built_in(self, resolved: ResolvedRequest, config: Config, signing: Signing) -> ResolvedRequest | None:
         """Return what the built-in engine would make in the sound's place; None: it cannot, or is what was asked."""
         request, recipe = resolved.request, resolved.recipe
         name = config.defaults.stand_in
@@ -222,6 +224,6 @@ class InTime:
             store=request.store and resolved.query.same_settings != "any",
         )
         try:
-            return resolve(plain, config, self._infos, presets=resolved.named)
+            return resolve(plain, config, self._infos, presets=resolved.named, signing=signing)
         except AudioPoolError:  # it cannot do that: nothing stands in
             return None

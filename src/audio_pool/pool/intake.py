@@ -27,6 +27,7 @@ from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.resolve import ResolvedRequest, resolve
 from audio_pool.pool.router import Router
 from audio_pool.pool.sent_audio import SENT, Frames, SentAudio, opener_of
+from audio_pool.pool.signing import UNSIGNED, Signing
 from audio_pool.results import Failure
 from audio_pool.scheduler import events
 from audio_pool.scheduler.actions import ReplyKind
@@ -66,6 +67,7 @@ class Intake:
         sent: SentAudio,
         catching_up: CatchingUp,
         presets: PresetBook,
+        signing: Signing = UNSIGNED,
     ) -> None:
         """
         Args:
@@ -76,8 +78,10 @@ class Intake:
             sent: keeps the sounds that come with requests.
             catching_up: sends streams' callers what they have not got of a finished sound.
             presets: what requests are made with.
+            signing: what of the pool's files is signed.
         """
         self._config = config
+        self.signing = signing
         self._router = router
         self._requests = requests
         self._infos = infos
@@ -93,10 +97,11 @@ class Intake:
         self._resolved: dict[bytes, ResolvedRequest] = {}
         self._known: tuple[EngineInfo, ...] = ()
 
-    def configure(self, config: Config) -> None:
+    def configure(self, config: Config, signing: Signing = UNSIGNED) -> None:
         """Resolve by another configuration from now on."""
         self._config = config
         self._presets.configure(presets_of(config))
+        self.signing = signing
         self._forget()
 
     def resolve(self, request: AudioRequest, init_sha256: str | None = None) -> ResolvedRequest:
@@ -112,6 +117,7 @@ class Intake:
             ready=self._ready_engines(request),
             init_sha256=init_sha256,
             presets=self._presets.named(request.presets) if request.presets else (),
+            signing=self.signing,
         )
 
     def check(self, request: AudioRequest, caller: Caller, sent: Frames = ()) -> None:
@@ -294,7 +300,9 @@ class Intake:
             keep=request.keep_candidates and cached and self._config.cache.candidates_keep_s > 0,
         )
         if wants_in_time(request):
-            parts = self._in_time.take_apart(submitted, resolved, self._config, asked.sink, caller, upgraded)
+            parts = self._in_time.take_apart(
+                submitted, resolved, self._config, self.signing, asked.sink, caller, upgraded
+            )
             self._router.feed(parts)
             self._in_time.taken(parts)
         else:

@@ -27,6 +27,7 @@ from audio_pool.pool.kept_candidates import KEPT_ANSWERED, NOT_KEPT
 from audio_pool.pool.metadata import as_delivered, is_master, rendition_report, result_metadata
 from audio_pool.pool.plan import hosted_infos, workers_of
 from audio_pool.pool.resolve import resolve
+from audio_pool.pool.signing import signing_of
 from audio_pool.presets import Preset
 from audio_pool.results import AudioResult
 from audio_pool.types import AudioRequest, Rendition
@@ -54,7 +55,9 @@ def kept_sound(config: Config, request: AudioRequest) -> AudioResult | None:
     if not _may_be_kept(config, request):
         return None
     infos = hosted_infos(workers_of(config), config)
-    resolved = None if request.presets else resolve(request, config, infos)  # refused before anything is opened
+    signing = signing_of(config.provenance)
+    # refused before anything is opened
+    resolved = None if request.presets else resolve(request, config, infos, signing=signing)
     with contextlib.ExitStack() as rest:
         try:
             cache = SoundCache(
@@ -71,7 +74,7 @@ def kept_sound(config: Config, request: AudioRequest) -> AudioResult | None:
             return None
         rest.callback(cache.close)
         if resolved is None:
-            resolved = resolve(request, config, infos, presets=_presets(config, cache, request))
+            resolved = resolve(request, config, infos, presets=_presets(config, cache, request), signing=signing)
         hit = cache.find_exact(resolved.recipe, resolved.query).hit
         path = None if hit is None else file_of(cache, hit, resolved.rendition)
         if hit is None or hit.entry.id is None or path is None:

@@ -31,12 +31,13 @@ from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.errands import Errand, Errands, failed
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.library import namespace_for
-from audio_pool.pool.metadata import as_delivered, is_master, rendition_report
+from audio_pool.pool.metadata import as_delivered, has_sound_of_master, is_master, rendition_report
 from audio_pool.pool.refusals import check_written
 from audio_pool.pool.replies import LocalSink, Reply, ReplySink
 from audio_pool.pool.resolve import rendition_of
+from audio_pool.pool.signing import signature_report
 from audio_pool.pool.turns import Turns
-from audio_pool.tasks import Rendered, RenderTask
+from audio_pool.tasks import Rendered, RenderTask, Seal
 from audio_pool.types import AudioRequest, Delivery, Rendition
 
 __all__ = ["KeptFiles"]
@@ -111,16 +112,17 @@ class KeptFiles:
         entry = cache.store.entries.entry(asked.entry_id)
         if entry is None or entry.recipe.namespace != asked.namespace:
             raise NotFound(f"namespace {asked.namespace!r} has no entry {asked.entry_id}")
-        rendition = self._rendition(entry, asked.written)
         bring_entry(cache.store, asked.entry_id)
+        rendition, seal, not_signed = self._intake.signing.sealed(self._rendition(entry, asked.written))
         if is_master(entry.metadata, rendition):
             master = cache.store.checks.master(asked.entry_id)
-            return self._answer(asked, entry, rendition, entry.path, b"" if master is None else master.sha256)
+            sha256 = b"" if master is None else master.sha256
+            return self._answer(asked, entry, rendition, entry.path, sha256, not_signed=not_signed)
         kept = cache.store.renditions.find(asked.entry_id, rendition)
         if kept is not None:
             cache.store.blobs.bring(kept.file, kept.size_bytes)
             path = cache.store.blobs.path_of(kept.file)
-            return self._answer(asked, entry, rendition, path, kept.sha256)
+            return self._answer(asked, entry, rendition, path, kept.sha256, seal, not_signed)
         out = cache.incoming / f"render-{asked.entry_id}-{secrets.token_hex(6)}.{rendition.format}"
         metadata = {**entry.metadata.to_dict(), "format": rendition.format}
         task = RenderTask(
@@ -130,6 +132,8 @@ class KeptFiles:
             rendition=rendition,
             loop=entry.metadata.is_loop,
             comment=msgspec.json.encode(metadata).decode(),
+            retold=has_sound_of_master(entry.metadata, rendition),
+            seal=seal,
         )
         return lambda: self._write(asked, _Wanted(asked.entry_id, rendition), task)
 
@@ -175,7 +179,16 @@ class KeptFiles:
         except AudioPoolError as exc:
             end(failed(exc))
 
-    def _answer(self, asked: _Asked, entry: Entry, rendition: Rendition, path: str, sha256: bytes) -> Reply:
+    def _answer(
+        self,
+        asked: _Asked,
+        entry: Entry,
+        rendition: Rendition,
+        path: str,
+        sha256: bytes,
+        seal: Seal | None = None,
+        not_signed: str = "",
+    ) -> Reply:
         """Return the file. On the reader's thread.
 
         Args:
@@ -199,7 +212,10 @@ class KeptFiles:
             format=rendition.format,
             size_bytes=size,
             sha256=sha256.hex(),
-            metadata=as_delivered(stored, rendition, rendition_report(stored, rendition)),
+            metadata=structs.replace(
+                as_delivered(stored, rendition, rendition_report(stored, rendition)),
+                provenance=signature_report(stored, rendition, seal, not_signed),
+            ),
             path=None if inline else path,
         )
         return Reply(kind="result", body=report, data=data)

@@ -12,11 +12,15 @@ from msgspec import UNSET, structs
 
 from audio_pool.audio.file_rates import file_warnings, nearest_rate
 from audio_pool.pool.resolve import ResolvedRequest
+from audio_pool.pool.signing import signature_report
 from audio_pool.reports import CacheType, PresentSettings, Timings
 from audio_pool.results import RenditionReport, SoundMetadata
 from audio_pool.types import LOUDNESS_LIMITED, Recipe, Rendition
 
-__all__ = ["as_delivered", "is_master", "new_metadata", "present_settings", "rendition_report", "result_metadata"]
+__all__ = [
+    "as_delivered", "has_sound_of_master", "is_master", "new_metadata", "present_settings", "rendition_report",
+    "result_metadata",
+]  # fmt: skip
 
 
 def new_metadata(resolved: ResolvedRequest, request_id: str, seed: int, timestamp: float) -> SoundMetadata:
@@ -67,6 +71,7 @@ def result_metadata(
     """
     request, recipe = resolved.request, resolved.recipe
     times = {name: round(times_ms.get(name, 0.0), 3) for name in ("lookup", "queue", "total")}
+    signature = signature_report(stored, resolved.rendition, resolved.seal, resolved.not_signed)
     every_warning = tuple(dict.fromkeys((*stored.warnings, *warnings)))
     if cache_type is not None:
         return structs.replace(
@@ -79,9 +84,11 @@ def result_metadata(
             labels=request.metadata,
             tags=tuple(request.tags),
             presets=resolved.presets,
+            provenance=signature,
         )
     return structs.replace(
         stored,
+        provenance=signature,
         request_id=request_id,
         requested_duration_s=_requested(stored, recipe),
         requested_prompt=recipe.prompt,
@@ -116,7 +123,12 @@ def present_settings(resolved: ResolvedRequest) -> PresentSettings:
 
 
 def is_master(stored: SoundMetadata, rendition: Rendition) -> bool:
-    """Return True if the kept master itself is what was asked for."""
+    """Return True if the kept master itself is what was asked for: the sound, and what its file tells."""
+    return has_sound_of_master(stored, rendition) and not rendition.signed
+
+
+def has_sound_of_master(stored: SoundMetadata, rendition: Rendition) -> bool:
+    """Return True if the master has the very samples that were asked for."""
     return (
         rendition.format == "flac"
         and rendition.bit_depth == 24
@@ -128,7 +140,7 @@ def is_master(stored: SoundMetadata, rendition: Rendition) -> bool:
 
 def rendition_report(stored: SoundMetadata, rendition: Rendition) -> RenditionReport | None:
     """Return what a kept rendition changes, computed from its master's: one constant gain and a codec."""
-    if is_master(stored, rendition):
+    if has_sound_of_master(stored, rendition):
         return None
     lufs, peak = stored.loudness_lufs, stored.true_peak_dbfs
     gain = 0.0

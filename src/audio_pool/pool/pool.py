@@ -59,6 +59,7 @@ from audio_pool.pool.questions import QUESTION_TIMEOUT_S, answer_of, on_router
 from audio_pool.pool.reload import Reload, reload_plan
 from audio_pool.pool.replies import LocalSink
 from audio_pool.pool.resolve import ResolvedRequest
+from audio_pool.pool.signing import signing_of
 from audio_pool.results import AudioResult
 from audio_pool.scheduler import events
 from audio_pool.tasks import Called, ClapOperation
@@ -185,10 +186,11 @@ class AudioPool(OwnRooms, PoolApi):
             PoolClosed: the pool is not running. AudioPoolError: a worker that is new cannot be; nothing is changed.
         """
         plan = reload_plan(self.config, config)
+        signing = signing_of(plan.config.provenance)  # another certificate may lie where the former one did
 
         def configure(parts: Parts) -> None:
             parts.service.staff.follow(plan.config, plan.added, plan.removed)
-            parts.intake.configure(plan.config)
+            parts.intake.configure(plan.config, signing)
             changed = plan.config
             if parts.cache is not None:
                 parts.cache.limit(limits_of(changed.cache))

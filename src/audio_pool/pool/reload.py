@@ -49,6 +49,7 @@ LIVE: dict[str, tuple[str, ...]] = {
         "batch_window_s",
     ),
     "cache": ("max_size_gb", "max_items", "ttl_days", "low_water", "namespaces"),
+    "provenance": ("sign", "certificate", "private_key"),
     "logs": ("format", "max_bytes", "files", "prompts"),
 }
 """Keys that take effect at once. The others are built into workers, sockets and the opened cache."""

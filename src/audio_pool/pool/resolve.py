@@ -17,10 +17,12 @@ from audio_pool.engines.options import checked_options
 from audio_pool.errors import InvalidConfig, InvalidRequest, UnknownEngine, nearest_name
 from audio_pool.pool.preset_merging import merged
 from audio_pool.pool.refusals import check
+from audio_pool.pool.signing import UNSIGNED, Signing
 from audio_pool.presets import Preset
 from audio_pool.prompts.speaking_time import seconds_to_say
 from audio_pool.reports import PresetUse
 from audio_pool.scheduler.events import JoinKey
+from audio_pool.tasks import Seal
 from audio_pool.types import (
     ANY_LENGTH,
     HEADERLESS,
@@ -69,6 +71,12 @@ class ResolvedRequest(Struct, frozen=True, kw_only=True):
     """Those presets, as they were then."""
     unmerged: AudioRequest | None = None
     """The request without what they say; None: it names none."""
+    seal: Seal | None = None
+    """What its file is signed with; None: it is not."""
+    not_signed: str = ""
+    """Why not, where files are to be signed."""
+    carries: bool = False
+    """Whoever makes it keeps what the manifest of ``init_audio`` says: one rendition or another will be signed."""
 
 
 def resolve(
@@ -79,6 +87,7 @@ def resolve(
     ready: Collection[str] = (),
     init_sha256: str | None = None,
     presets: Sequence[Preset] = (),
+    signing: Signing = UNSIGNED,
 ) -> ResolvedRequest:
     """Return what the request means under this configuration.
 
@@ -90,6 +99,7 @@ def resolve(
         ready: names of those that a ready worker hosts, for ``engine = "kind:..."``.
         init_sha256: of the file ``request.init_audio``, where there is one.
         presets: those that the request names.
+        signing: what of the pool's files is signed.
 
     Raises:
         UnknownEngine, NotSupported, InvalidRequest, Refused: what was given, what is allowed.
@@ -141,6 +151,9 @@ def resolve(
     if request.stream:
         config = _streamable(request, config)
     rendition = rendition_of(request, config, request.rendition_rate or sample_rate, loop)
+    rendition, seal, not_signed = signing.sealed(
+        rendition, streamed=request.stream, raw=request.delivery == "raw"
+    )
     tau_accept_new = None if info.speech else _tau_accept_new(request, config)
     min_quality = sound.min_quality if request.min_quality is None else request.min_quality
     deliver_best = (request.on_quality_failure or sound.on_quality_failure) == "best"
@@ -179,6 +192,9 @@ def resolve(
         presets=uses or UNSET,
         named=tuple(presets),
         unmerged=unmerged,
+        seal=seal,
+        not_signed=not_signed,
+        carries=signing.seal is not None and request.init_audio is not None,
     )
 
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import BadMessage, WorkerError
-from audio_pool.pool.metadata import new_metadata
+from audio_pool.pool.metadata import has_sound_of_master, new_metadata
 from audio_pool.pool.requests import OpenRequest
 from audio_pool.pool.resolve import ResolvedRequest, derived_seed
 from audio_pool.pool.sent_audio import SentAudio
@@ -209,6 +209,8 @@ class TaskBuilder:
             deliver_best=resolved.deliver_best,
             keep=keep,
             fingerprint=self._fingerprint,
+            seal=resolved.seal,
+            given=(resolved.request.init_audio or "") if resolved.carries else "",
             metadata=new_metadata(resolved, inputs.request_id, inputs.recipe.seed or 0, time.time()),
         )
 
@@ -243,7 +245,8 @@ class TaskBuilder:
         return BuiltTask(task=task, frames=frames, request_ids=(inputs.request_id,))
 
     def _render(self, work: RenderWork) -> RenderTask:
-        rendition = self._requests[work.request].sound.rendition
+        sound = self._requests[work.request].sound
+        rendition = sound.rendition
         name = f"render-{work.hit.entry}-{secrets.token_hex(6)}.{rendition.format}"
         return RenderTask(
             job=work.job,
@@ -253,6 +256,8 @@ class TaskBuilder:
             rendition=rendition,
             loop=work.hit.metadata.is_loop,
             comment=work.hit.comment,
+            retold=has_sound_of_master(work.hit.metadata, rendition),
+            seal=sound.seal,
         )
 
     def _ids(self, request: int) -> tuple[str, ...]:

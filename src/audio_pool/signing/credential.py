@@ -155,7 +155,8 @@ def _key(pem: bytes, path: str) -> tuple[Any, str]:  # opaque: a key of cryptogr
 def _check_times(leaf: Any, path: str, now: float) -> None:  # opaque: a certificate of cryptography's
     begins, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     if now > ends.timestamp():
-        raise SigningFailed(f"certificate: {path} expired at {_day(ends)}", hint="get another, and reload")
+        told = f"certificate: {path} expired at {_day(ends)}"
+        raise SigningFailed(told, hint="get another, and have the server read its configuration again (SIGHUP)")
     if now < begins.timestamp():
         told = f"certificate: {path} is valid from {_day(begins)} on"
         raise SigningFailed(told, hint="is this machine's clock right?")

@@ -9,6 +9,7 @@ means it to be, is named by its content hash alone.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
@@ -55,12 +56,20 @@ def ingredient_of(
 ) -> Ingredient:
     """Return a given file as an ingredient.
 
+    Args:
+        label: within the manifest that names it.
+        sha256: of the file, in hex; one that has become another meanwhile has no say. "": whatever lies there.
+
     Raises:
-        OSError. EngineUnavailable: it has a manifest, and c2pa-python is not installed.
+        EngineUnavailable: it has a manifest, and c2pa-python is not installed.
     """
     plain = Ingredient(label=label, title=title, sha256=sha256, relationship=relationship)
-    found = embedded_manifest(path)
-    if found is None:
+    try:
+        found = embedded_manifest(path)
+        if found is None or (sha256 and _sha256(path) != sha256):
+            return plain
+    except OSError as exc:
+        log.warning("a given sound cannot be looked at for its manifest: %s", exc)
         return plain
     if not found.is_readable:
         log.warning("a given sound's manifest of %d bytes is too large to be carried", found.size_bytes)
@@ -72,7 +81,7 @@ def ingredient_of(
                 builder.add_ingredient(plain.definition(), found.media_type, file)
             archive = io.BytesIO()
             builder.write_ingredient_archive(label, archive)
-    except c2pa.C2paError as exc:
+    except (c2pa.C2paError, OSError) as exc:
         log.warning("a given sound's manifest cannot be carried: %s", str(exc)[:500])
         return plain
     data = archive.getvalue()
@@ -80,3 +89,8 @@ def ingredient_of(
         log.warning("a given sound's manifest comes to %d bytes, which is too large to be carried", len(data))
         return plain
     return Ingredient(label=label, title=title, sha256=sha256, relationship=relationship, archive=data)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -42,7 +42,7 @@ def credential_of(seal: Seal) -> Credential:
     if not credential.fingerprint.startswith(seal.fingerprint):
         raise SigningFailed(
             f"certificate: {seal.certificate} is another than the pool knows",
-            hint="have it read its configuration again: audio-pool server reload",
+            hint="have the server read its configuration again (SIGHUP), and ask once more",
         )
     return credential
 

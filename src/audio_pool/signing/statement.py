@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import uuid
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -48,12 +48,19 @@ def label_of(prompt: str, engine: str, seed: int | None, made_at: float, renditi
         rendition: as it is kept, with the certificate that it is signed by.
     """
     words = msgspec.json.encode((prompt, engine, seed, made_at, rendition), order="deterministic")
-    return f"urn:c2pa:{uuid.UUID(bytes=hashlib.sha256(words).digest()[:16], version=4)}"
+    return _label(hashlib.sha256(words).hexdigest())
 
 
 def new_label() -> str:
     """Return a label that nothing else has."""
-    return f"urn:c2pa:{uuid.uuid4()}"
+    return _label(os.urandom(16).hex())
+
+
+def _label(digits: str) -> str:
+    """Return the label with a UUID of version 4 (RFC 9562) of 122 of these hex digits' bits."""
+    variant = "89ab"[int(digits[16], 16) & 3]
+    parts = digits[:8], digits[8:12], f"4{digits[13:16]}", f"{variant}{digits[17:20]}", digits[20:32]
+    return f"urn:c2pa:{'-'.join(parts)}"
 
 
 def statement(

@@ -29,6 +29,7 @@ from audio_pool.worker.closing import Closing, as_made, by_crossfade
 from audio_pool.worker.files import encoded
 from audio_pool.worker.input_files import Given, read_given
 from audio_pool.worker.levels import Level, levelled, measured
+from audio_pool.worker.sealing import check_signable, sealed_work
 
 __all__ = ["crafted"]
 
@@ -82,6 +83,7 @@ def crafted(task: CraftTask, longest_s: float) -> CraftReport:
     format_ = task.form.format or (first["format"] if first["format"] in _WRITABLE else "wav")
     if isinstance(craft, Check):
         return _judged(_check(given[0], craft), task, told, _form_of(given[0]))
+    check_signable(task, format_)
     written_rate = nearest_rate(format_, rate)
     most = _MOST_CHANNELS.get(format_)
     channels = max(len(one.audio) for one in given)
@@ -99,7 +101,7 @@ def crafted(task: CraftTask, longest_s: float) -> CraftReport:
     wrote = encoded(work.audio, written_rate, rendition, out, work.loop, comment, level)
     work.warnings += wrote.warnings
     report = _judged(work, task, told, (format_, wrote.bit_depth or None))
-    return structs.replace(
+    report = structs.replace(
         report,
         path=str(out),
         sample_rate=wrote.sample_rate,
@@ -108,6 +110,7 @@ def crafted(task: CraftTask, longest_s: float) -> CraftReport:
         true_peak_dbfs=wrote.true_peak_dbfs,
         limited_db=wrote.limited_db,
     )
+    return sealed_work(task, report, comment, (*task.paths, *task.sounds))
 
 
 # ------------------------------------------------------------------------------------------------- given

@@ -19,6 +19,7 @@ from audio_pool.results import RenditionReport
 from audio_pool.types import Rendition, Shape
 from audio_pool.worker.beside import Beside
 from audio_pool.worker.levels import Level, levelled, measured, of_master
+from audio_pool.worker.sealing import UNSEALED, Sealing
 
 if TYPE_CHECKING:
     from audio_pool.audio.master_file import EncodedMaster
@@ -40,35 +41,54 @@ def written(
     comment: str,
     level: Level,
     encoding: Beside[EncodedMaster],
+    sealing: Sealing = UNSEALED,
 ) -> tuple[Path, Path | None, RenditionReport | None]:
     """Return the master and, where it is not what was asked for, the rendition beside it.
 
     Args:
         encoding: the master, which may still be under way: a rendition is made meanwhile.
+        sealing: how the rendition is signed.
     """
-    from audio_pool.audio import filter
-
     master = directory / f"{name}.flac"
     asked = (rendition.format, rendition.bit_depth, rendition.sample_rate)
-    if asked == ("flac", 24, shape.sample_rate) and rendition == of_master(rendition):
+    plain = structs.replace(rendition, signed="")
+    as_master = asked == ("flac", 24, shape.sample_rate) and plain == of_master(rendition)
+    if as_master and not rendition.signed:
         encoding.result().write(master, comment, shape.loop)
+        sealing.keep(master)
         return master, None, None
     suffix = "rendition.flac" if rendition.format == "flac" else rendition.format
     beside = directory / f"{name}.{suffix}"
+    changed: RenditionReport | None
     try:
-        # at the file's own rate: what a low one leaves out is not counted to the level
-        rate = nearest_rate(rendition.format, rendition.sample_rate)
-        if rate != shape.sample_rate:
-            audio = filter.resample(audio, shape.sample_rate, rate, circular=shape.loop)
-        if rate != shape.sample_rate or rendition != of_master(rendition):
-            audio, level = levelled(audio, rate, rendition, shape.loop)
-        changed = encoded(audio, rate, rendition, beside, shape.loop, comment, level)
+        if as_master:
+            changed = RenditionReport(format="flac", sample_rate=shape.sample_rate, bit_depth=24)
+            encoding.result().write(beside, comment, shape.loop)
+        else:
+            changed = _beside(audio, shape, rendition, beside, comment, level)
+        sealing.sign(beside, rendition, comment)
         encoding.result().write(master, comment, shape.loop)
+        sealing.keep(master)
     except BaseException:
         with contextlib.suppress(OSError):  # a folder that takes no files has none to take away
             beside.unlink()
         raise
     return master, beside, changed
+
+
+def _beside(
+    audio: Audio, shape: Shape, rendition: Rendition, out: Path, comment: str, level: Level
+) -> RenditionReport:
+    """Write a rendition that sounds otherwise than its master."""
+    from audio_pool.audio import filter
+
+    # at the file's own rate: what a low one leaves out is not counted to the level
+    rate = nearest_rate(rendition.format, rendition.sample_rate)
+    if rate != shape.sample_rate:
+        audio = filter.resample(audio, shape.sample_rate, rate, circular=shape.loop)
+    if rate != shape.sample_rate or structs.replace(rendition, signed="") != of_master(rendition):
+        audio, level = levelled(audio, rate, rendition, shape.loop)
+    return encoded(audio, rate, rendition, out, shape.loop, comment, level)
 
 
 def encoded(

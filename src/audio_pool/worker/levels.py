@@ -43,7 +43,7 @@ class Level:
 
 def of_master(rendition: Rendition) -> Rendition:
     """Return how the master is levelled: a limiter and a mix to mono could not be taken back."""
-    return structs.replace(rendition, limiter=False, mono=False, measure="integrated")
+    return structs.replace(rendition, limiter=False, mono=False, measure="integrated", signed="")
 
 
 def measured(audio: Audio, sample_rate: int, loop: bool) -> tuple[float, float]:

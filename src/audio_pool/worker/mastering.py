@@ -23,6 +23,8 @@ import numpy as np
 from msgspec import UNSET, structs
 
 from audio_pool.audio.file_rates import nearest_rate
+from audio_pool.audio.loop_tags import write_comment
+from audio_pool.audio.storing import storing
 from audio_pool.engines.base import Audio, Scorer, Vectors
 from audio_pool.errors import AudioPoolError, EngineUnavailable, QualityError, StorageError
 from audio_pool.inscription import comment_of
@@ -35,6 +37,7 @@ from audio_pool.worker.beside import Beside
 from audio_pool.worker.closing import as_made
 from audio_pool.worker.heap import keep_freed_memory
 from audio_pool.worker.levels import Level, levelled, measured, of_master
+from audio_pool.worker.sealing import UNSEALED, Sealing
 from audio_pool.worker.shaping import RawCandidate, Shaped
 
 if TYPE_CHECKING:
@@ -106,6 +109,7 @@ class Mastering:
         gated: bool = True,
         keep: bool = False,
         fingerprint: bool = True,
+        sealing: Sealing = UNSEALED,
     ) -> Finished:
         """Return the best candidate as ``directory/name.flac`` (24 bits, fsynced) and, where asked for, its rendition.
 
@@ -127,6 +131,7 @@ class Mastering:
             keep: finish the others, too, as ``name-candidate-N``: all that are sounds of the right length, whatever
                 the gate says of them.
             fingerprint: make what the sound is known by after it was changed.
+            sealing: how the rendition is signed.
 
         Raises:
             AllRejected: every candidate failed the gate; names the issues of each.
@@ -164,6 +169,7 @@ class Mastering:
             spill=spill,
             metadata=structs.replace(metadata, tau_accept_new=tau_accept_new),
             scorer=scorer,
+            sealing=sealing,
             shaped=shaped,
             unjudged=candidates[len(shaped) :],
             shape_s=judged - started,
@@ -186,11 +192,23 @@ class Mastering:
                 log.warning("candidate of seed %d is not kept: %s", one.raw.seed, exc)
         return dataclasses.replace(chosen, others=tuple(others))
 
-    def render(self, master: Path, rendition: Rendition, out: Path, *, loop: bool, comment: str) -> RenditionReport:
+    def render(
+        self,
+        master: Path,
+        rendition: Rendition,
+        out: Path,
+        *,
+        loop: bool,
+        comment: str,
+        retold: bool = False,
+        sealing: Sealing = UNSEALED,
+    ) -> RenditionReport:
         """Write another rendition of a kept master: rate, level, codec.
 
         Args:
             comment: the recipe that goes into the file; "" takes the master's own.
+            retold: the sound is the master's, bit for bit; only what is told of it is written anew.
+            sealing: how it is signed.
 
         Returns:
             The metadata keys that differ from the master's.
@@ -200,12 +218,19 @@ class Mastering:
         """
         from audio_pool.audio import codec, filter
 
+        own = codec.inspect(master)["comment"]
+        if retold:
+            with storing(out):
+                write_comment(master, out, comment or own)
+            sealing.sign(out, rendition, own)
+            return RenditionReport(format="flac", sample_rate=rendition.sample_rate, bit_depth=24)
         audio, rate = codec.read(master)
         written_rate = nearest_rate(rendition.format, rendition.sample_rate)
         audio = filter.resample(audio, rate, written_rate, circular=loop)
         audio, level = levelled(audio, written_rate, rendition, loop)
-        comment = comment or codec.inspect(master)["comment"]
-        return files.encoded(audio, written_rate, rendition, out, loop, comment, level)
+        report = files.encoded(audio, written_rate, rendition, out, loop, comment or own, level)
+        sealing.sign(out, rendition, own)
+        return report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +244,7 @@ class _Finishing:
     spill: Path | None
     metadata: SoundMetadata
     scorer: Scorer | None
+    sealing: Sealing
     shaped: Sequence[Shaped]
     unjudged: Sequence[RawCandidate]
     shape_s: float
@@ -248,12 +274,12 @@ class _Finishing:
         vectors = vectors_of(one, audio, shape.sample_rate, self.scorer)
         known_by = fingerprint_of(audio, shape) if self.fingerprint else b""
         try:
-            written = files.written(audio, shape, rendition, self.directory, name, comment, level, encoding)
+            written = self._written(audio, self.directory, name, comment, level, encoding)
         except StorageError as exc:
             if self.spill is None:
                 raise
             log.warning("a sound is written elsewhere: %s", exc)
-            written = files.written(audio, shape, rendition, self.spill, name, comment, level, encoding)
+            written = self._written(audio, self.spill, name, comment, level, encoding)
         master, delivered_path, delivered = written
         timings = structs.replace(
             self.metadata.timings_ms,
@@ -270,6 +296,18 @@ class _Finishing:
             fingerprint=known_by,
         )
         return Finished(sound=sound, vectors=vectors)
+
+    def _written(
+        self,
+        audio: Audio,
+        directory: Path,
+        name: str,
+        comment: str,
+        level: Level,
+        encoding: Beside[EncodedMaster],
+    ) -> tuple[Path, Path | None, RenditionReport | None]:
+        shape, rendition, sealing = self.shape, self.rendition, self.sealing
+        return files.written(audio, shape, rendition, directory, name, comment, level, encoding, sealing)
 
 
 # ------------------------------------------------------------------------------------------------- judge

@@ -50,7 +50,6 @@ from audio_pool.tasks import (
     Provenance,
     RawSounds,
     Rejected,
-    Rendered,
     RenderTask,
     TaskResult,
     TraceTask,
@@ -71,6 +70,8 @@ from audio_pool.worker.mastering import AllRejected, Finished, Mastering, score_
 from audio_pool.worker.memory import Peak
 from audio_pool.worker.planned import Planned, plan_of
 from audio_pool.worker.recognizing import traced
+from audio_pool.worker.rendering import rendered
+from audio_pool.worker.sealing import Sealing
 from audio_pool.worker.shaping import RawCandidate
 from audio_pool.worker.stream_mastering import Samples
 from audio_pool.worker.streaming import Streamed, streamed
@@ -326,6 +327,7 @@ class TaskRunner:
                 gated=made.gated,
                 keep=spec.keep,
                 fingerprint=spec.fingerprint,
+                sealing=Sealing.begun(spec.seal, spec.given, recipe.init_audio_sha256),
             )
         )
 
@@ -351,16 +353,7 @@ class TaskRunner:
 
     def render(self, task: RenderTask) -> Outcome:
         """Write the rendition of a kept master."""
-        master, out = Path(task.master), Path(task.out)
-        try:
-            report = self._master().render(master, task.rendition, out, loop=task.loop, comment=task.comment)
-        except StorageError as exc:
-            if not task.spill:
-                raise
-            log.warning("a rendition is written elsewhere: %s", exc)
-            out = Path(task.spill, out.name)
-            report = self._master().render(master, task.rendition, out, loop=task.loop, comment=task.comment)
-        return Outcome(results={task.job: Rendered(path=str(out), report=report)})
+        return Outcome(results={task.job: rendered(self._master(), task)})
 
     def draw(self, task: DrawTask) -> Outcome:
         """Draw a kept master."""
