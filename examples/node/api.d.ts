@@ -175,6 +175,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/detect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tell where a sound comes from */
+        post: operations["post_detect__v1_detect"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/engines": {
         parameters: {
             query?: never;
@@ -1053,6 +1070,45 @@ export interface components {
             entry?: number | null;
         };
         /**
+         * Changes
+         * @description What is other than it was made; what is not named was not changed, or cannot be told.
+         */
+        Changes: {
+            /**
+             * @description Of the kept sound, or what is remembered of it.
+             * @default nothing
+             * @enum {unknown}
+             */
+            compared_with?: "figures" | "nothing" | "samples";
+            loudness_db?: number;
+            /** @description Trimmed: what is left of it begins there... */
+            from_s?: number;
+            /** @description ... and ends there. */
+            to_s?: number;
+            /** @description Of a loop: how many times it comes round. */
+            turns?: number;
+            /** @description Of a loop: where in it the file begins. */
+            rotated_s?: number;
+            /** @description It is a part of something longer, from there on. */
+            within_s?: number;
+            /** @description Hz, where it is another than it was made at. */
+            sample_rate?: number;
+            channels?: number;
+            /** @description The lossy format that it is in. */
+            encoding?: string;
+            /** @description What lies above is gone. */
+            bandwidth_hz?: number;
+            /** @description Filtered: greatest difference between its bands, after its loudness. */
+            tone_db?: number;
+            /** @description Power of what is not explained by the above, against the whole: mixed with something, or processed. */
+            residual_db?: number;
+            /**
+             * @description It does not say any more what it is.
+             * @default false
+             */
+            untagged?: boolean;
+        };
+        /**
          * Choice
          * @description A candidate that was chosen is the kept sound now.
          */
@@ -1159,6 +1215,98 @@ export interface components {
              * @default null
              */
             audio?: string | null;
+        };
+        /**
+         * Declared
+         * @description What a file says of itself, which anybody may write into it.
+         */
+        Declared: {
+            /**
+             * @description The software.
+             * @default
+             */
+            made_by?: string;
+            /** @default  */
+            recipe_id?: string;
+            /** @default  */
+            engine?: string;
+            /** @default  */
+            model?: string;
+            /** @default  */
+            licence?: string;
+            /** @default  */
+            digital_source_type?: string;
+            /**
+             * @description It carries the label of GB 45438-2025.
+             * @default false
+             */
+            aigc?: boolean;
+            /**
+             * @description State of its C2PA manifest: of its signature, and whether the samples are those that were signed; "": none.
+             * @default
+             */
+            manifest?: string;
+            /**
+             * @description Who signed it.
+             * @default
+             */
+            manifest_by?: string;
+        };
+        /**
+         * Detected
+         * @description Where the sound comes from.
+         */
+        Detected: {
+            name: string;
+            /** @description Of the file, in hex. */
+            sha256: string;
+            format: string;
+            sample_rate: number;
+            channels: number;
+            duration_s: number;
+            /** @enum {unknown} */
+            verdict: "made_here" | "says_so" | "unknown";
+            /** @enum {unknown} */
+            by: "file" | "fingerprint" | "manifest" | "nothing" | "samples" | "tags";
+            /**
+             * @description Not a matter of likelihood.
+             * @default false
+             */
+            certain?: boolean;
+            /** @default null */
+            origin?: components["schemas"]["Origin"] | null;
+            /**
+             * @default {
+             *       "compared_with": "nothing",
+             *       "untagged": false
+             *     }
+             */
+            changes?: components["schemas"]["Changes"];
+            /** @description Of the marks that both fingerprints have. */
+            bit_error_rate?: number;
+            /** @description Estimate of how likely chance alone gives such a likeness, among all that are registered. */
+            false_match?: number;
+            /**
+             * @default {
+             *       "made_by": "",
+             *       "recipe_id": "",
+             *       "engine": "",
+             *       "model": "",
+             *       "licence": "",
+             *       "digital_source_type": "",
+             *       "aigc": false,
+             *       "manifest": "",
+             *       "manifest_by": ""
+             *     }
+             */
+            declares?: components["schemas"]["Declared"];
+            /** @default [] */
+            notes?: string[];
+            /**
+             * @description What was changed since it was made, in words.
+             * @default []
+             */
+            changed?: string[];
         };
         /**
          * DiskSpace
@@ -2155,6 +2303,44 @@ export interface components {
             choices?: string[];
             /** @default  */
             summary?: string;
+        };
+        /**
+         * Origin
+         * @description A sound that was made here, as it is told.
+         */
+        Origin: {
+            recipe_id: string;
+            /**
+             * @description Seconds since 1970; 0: not known.
+             * @default 0
+             */
+            made_at?: number;
+            /** @default  */
+            engine?: string;
+            /** @default  */
+            model?: string;
+            /** @default  */
+            model_revision?: string;
+            /** @default null */
+            seed?: number | null;
+            /** @default  */
+            licence?: string;
+            /** @default 0 */
+            sample_rate?: number;
+            /** @default 0 */
+            channels?: number;
+            /** @default 0 */
+            duration_s?: number;
+            /** @default false */
+            is_loop?: boolean;
+            /** @default null */
+            loudness_lufs?: number | null;
+            /** @default null */
+            true_peak_dbfs?: number | null;
+            /** @description Its number, where it is still kept and the asker may know. */
+            entry?: number;
+            /** @description As `entry`. */
+            prompt?: string;
         };
         /**
          * PackAsked
@@ -3905,6 +4091,45 @@ export interface operations {
                     "audio/basic": unknown;
                     "audio/pcma": unknown;
                     "application/json": components["schemas"]["Crafted"];
+                };
+            };
+            /** @description What came in the way */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_detect__v1_detect: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": {
+                    /**
+                     * Format: binary
+                     * @description A sound file of at most ten minutes.
+                     */
+                    sound: string;
+                };
+            };
+        };
+        responses: {
+            /** @description What is known of it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Detected"];
                 };
             };
             /** @description What came in the way */
