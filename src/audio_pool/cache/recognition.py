@@ -46,8 +46,8 @@ _ELSE_LOSSY_DB = -5.0
 _TONE_DB, _TONE_LOSSY_DB = 3.0, 8.0
 _NARROWER = 0.85
 _LOSSY = ("mp3", "ogg", "opus")
-_CHANCE_AT, _CHANCE_DECADE = 4.0, 0.6
-"""Two different sounds agree with this strength once in a thousand pairs, and ten times less often with every so much
+_CHANCE_AT, _CHANCE_DECADE = 4.2, 0.6
+"""Two different short sounds agree with this strength once in a thousand pairs, ten times less often with every so much
 more: docs/provenance.md has the measurements."""
 
 
