@@ -283,7 +283,7 @@ def _memory_of(found: Survey, source: str, is_meant: Callable[[Device], bool]) -
     return Memory(free_bytes=device.free_bytes, total_bytes=device.total_bytes, source=source)
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(text: str, field: str = "max_memory") -> int:
     """Return the bytes of a size such as "4GB", "512MB" or "6.5 GiB" (units of 1,024: graphics cards are sold so).
 
     Raises:
@@ -292,7 +292,7 @@ def parse_bytes(text: str) -> int:
     found = _SIZE.match(text)
     size = float(found.group(1)) * _UNITS[found.group(2).upper()] if found else 0.0
     if size <= 0:
-        raise InvalidConfig(f"max_memory: given {text!r}, allowed is a size like '4GB' or '512MB'")
+        raise InvalidConfig(f"{field}: given {text!r}, allowed is a size like '4GB' or '512MB'")
     return int(size)
 
 

@@ -14,7 +14,7 @@ def worker_processes(parent: int | None = None) -> dict[str, psutil.Process]:
             if (
                 child.status() != psutil.STATUS_ZOMBIE
                 and len(command) > 6
-                and "audio_pool.worker.process" in " ".join(command)
+                and "audio_pool.worker.start" in " ".join(command)
             ):
                 found[command[-4]] = child
         except psutil.Error:  # it ended just now

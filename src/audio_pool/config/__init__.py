@@ -5,6 +5,7 @@ from audio_pool.config.presets import PresetConfig
 from audio_pool.config.sections import (
     CacheConfig,
     ClientConfig,
+    ClusterConfig,
     Config,
     DefaultsConfig,
     DeviceConfig,
@@ -31,6 +32,7 @@ from audio_pool.config.sections import (
 __all__ = [
     "CacheConfig",
     "ClientConfig",
+    "ClusterConfig",
     "Config",
     "DefaultsConfig",
     "DeviceConfig",

@@ -10,15 +10,16 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
+from audio_pool.config.cluster import ClusterConfig
 from audio_pool.config.http import HttpConfig, ServiceConfig
 from audio_pool.config.loudness import LoudnessProfile
 from audio_pool.config.memory import DeviceConfig, MemoryConfig
 from audio_pool.config.presets import PresetConfig
 from audio_pool.config.provenance import ProvenanceConfig
 from audio_pool.object_settings import ObjectsConfig
+from audio_pool.config.workers import WorkerConfig, process_names
 from audio_pool.types import (
     BitDepth,
     Candidates,
@@ -44,6 +45,7 @@ from audio_pool.types import (
 __all__ = [
     "CacheConfig",
     "ClientConfig",
+    "ClusterConfig",
     "Config",
     "DefaultsConfig",
     "DeviceConfig",
@@ -71,7 +73,6 @@ Seconds = Annotated[float, Meta(gt=0.0, le=86_400.0)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Meta(ge=1 << 20)]
 Folder = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"\A/[^\x00]*\Z")]
-Role = Literal["generate", "master", "embed", "score"]
 
 
 class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True): ...
@@ -367,35 +368,6 @@ class EngineConfig(_Section, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}  # opaque: each implementation checks its own
 
 
-class WorkerConfig(_Section, frozen=True, kw_only=True):
-    """One worker process (or ``count`` alike)."""
-
-    name: Name
-    engines: list[Name] = []
-    roles: list[Role] = msgspec.field(default_factory=lambda: ["generate", "master", "embed", "score"])
-    """What it does: generates candidates, masters the best, embeds texts, scores sounds."""
-    gpu: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9,\-]*\Z", max_length=200)] | None = None
-    """CUDA_VISIBLE_DEVICES and HIP_VISIBLE_DEVICES, e.g. "0"; "" hides every GPU; None leaves them alone."""
-    device: Name | Literal[""] = ""
-    """A logical device, ``[devices.NAME]``, instead of a GPU; "": the GPU's memory, or the machine's, is meant."""
-    python: str = ""
-    """Another interpreter; empty: this one."""
-    thread: bool = False
-    """Run on a thread of the pool's process, where no timeout can kill it. For hosts that may not spawn."""
-    env: dict[str, str] = {}
-    count: Annotated[int, Meta(ge=1, le=64)] = 1
-    credit: Annotated[int, Meta(ge=1, le=64)] = 2
-    """Sounds to generate that a worker may hold, so that the next is there when one ends."""
-    aux_credit: Annotated[int, Meta(ge=1, le=64)] = 8
-    """Short tasks (embed, master, render) that it may hold."""
-    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
-    """OMP/MKL threads; 0: what OMP_NUM_THREADS says where it is set, else the machine's cores shared between the
-    workers."""
-    niceness: Annotated[int, Meta(ge=0, le=19)] = 10
-    """How far its process stands back behind others where cores are scarce: hits are answered while sounds are made.
-    0: not at all."""
-
-
 class Config(_Section, frozen=True, kw_only=True):
     """A whole pool."""
 
@@ -415,6 +387,7 @@ class Config(_Section, frozen=True, kw_only=True):
     provenance: ProvenanceConfig = ProvenanceConfig()
     devices: dict[Name, DeviceConfig] = {}
     """Logical devices by name."""
+    cluster: ClusterConfig = ClusterConfig()
     loudness: dict[Name, LoudnessProfile] = {}
     """Profiles of loudness by name, beside or instead of the built-in ones."""
     presets: dict[PresetId, PresetConfig] = {}
@@ -445,10 +418,3 @@ class Config(_Section, frozen=True, kw_only=True):
         if self.cache.render_dir:
             return Path(self.cache.render_dir).expanduser().absolute()
         return self.cache_dir / "renders"
-
-
-def process_names(worker: WorkerConfig) -> list[str]:
-    """Return the names of a worker's processes: its own, or one numbered from 1 for each of several."""
-    if worker.count == 1:
-        return [worker.name]
-    return [f"{worker.name}-{number}" for number in range(1, worker.count + 1)]

@@ -61,6 +61,7 @@ from audio_pool.pool.plan import (
     encoders_of,
     former_encoder,
     hosted_infos,
+    is_remote,
     load_message,
     process_spec,
     refuse_non_commercial,
@@ -143,23 +144,34 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         refuse_non_commercial([*infos.values(), *(configured(name, config) for name in asked)])
     endpoint = local_endpoint(arena.directory / "workers.sock")
     inbox = Inbox()
+    fair_threads = max(1, len(os.sched_getaffinity(0)) // len(workers))
+    processes = {
+        worker.name: process_spec(worker, fair_threads, remote=is_remote(worker, config)) for worker in workers
+    }
+
+    def is_away(name: str) -> bool:
+        return name in processes and processes[name].remote
+
+    def exited(name: str, incarnation: int, reason: str) -> None:
+        inbox.post(events.WorkerExited(worker=name, incarnation=incarnation, reason=reason))
+
+    log_dir = Path(config.server.log_dir).expanduser() if config.server.log_dir else config.cache_dir / "logs"
+    cluster = None
+    if config.cluster.launcher != "local":
+        from audio_pool.pool.cluster import Cluster  # a single machine does without all that it brings
+
+        cluster = Cluster(config.cluster, arena.directory, log_dir, exited, inbox.post)
+        rest.callback(cluster.close)
     loads = {worker.name: load_message(worker, config, asked, str(arena.directory)) for worker in workers}
     link = WorkerLink(
         endpoint,
         loads,
         # one that is just being started may not be listed yet, but is a child of ours
         lambda name, pid: is_beneath(pid, launcher.pids().get(name, os.getpid())),
+        None if cluster is None else cluster.link,
+        is_away,
     )
-    log_dir = Path(config.server.log_dir).expanduser() if config.server.log_dir else config.cache_dir / "logs"
-    launcher = LocalLauncher(
-        endpoint,
-        log_dir,
-        lambda name, incarnation, reason: inbox.post(
-            events.WorkerExited(worker=name, incarnation=incarnation, reason=reason)
-        ),
-    )
-    fair_threads = max(1, len(os.sched_getaffinity(0)) // len(workers))
-    processes = {worker.name: process_spec(worker, fair_threads) for worker in workers}
+    launcher = LocalLauncher(endpoint, log_dir, exited)
     spill = Spill(arena.directory, config.cache.delivered_grace_s)
     requests = RequestTable(telemetry)
     requests.traces = span_feed(os.environ, rest)
@@ -173,19 +185,21 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     keep_s = config.cache.candidates_keep_s if cache is not None else 0.0
     candidates = KeptCandidates(keep_s, config.cache.candidates_bytes)
     look_ups = None if cache is None else LookUps(config, inbox, requests, cache, index)
+    tasks = TaskBuilder(arena, infos, incoming, spill.making, requests, sent, config.provenance.fingerprint)
+    tasks.is_remote = is_away
     executor = Executor(
         config,
         inbox=inbox,
         link=link,
         requests=requests,
         cache=cache,
-        tasks=TaskBuilder(arena, infos, incoming, spill.making, requests, sent, config.provenance.fingerprint),
+        tasks=tasks,
         delivery=Delivery(turns, cache, config.render_dir, spill, config.server.max_inline_bytes),
         catching_up=CatchingUp(turns, inbox.post),
         making=making,
         look_ups=look_ups,
         candidates=candidates,
-        launcher=launcher,
+        launcher=launcher if cluster is None else cluster.beside(launcher),
         processes=processes,
         infos=infos,
         telemetry=telemetry,

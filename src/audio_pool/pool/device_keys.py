@@ -6,7 +6,7 @@ Must not know: how memory is looked at (memory_watch.py).
 
 from __future__ import annotations
 
-__all__ = ["CARD", "DEVICE_VARIABLE", "LOGICAL", "card_key", "logical_key"]
+__all__ = ["CARD", "DEVICE_VARIABLE", "LOGICAL", "card_key", "logical_key", "remote_key"]
 
 DEVICE_VARIABLE = "AUDIO_POOL_DEVICE"
 CARD, LOGICAL = "gpu ", "device "
@@ -21,3 +21,8 @@ def card_key(setting: str | None) -> str:
 def logical_key(name: str) -> str:
     """Return a logical device's key among all devices."""
     return f"{LOGICAL}{name}"
+
+
+def remote_key(worker: str) -> str:
+    """Return the device of a worker on another machine: nobody here knows with whom it shares what memory."""
+    return f"remote {worker}"

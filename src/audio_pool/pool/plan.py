@@ -19,8 +19,9 @@ from audio_pool.engine_info import EngineInfo
 from audio_pool.engines import configured_info, engine_info, engine_infos, precision_of
 from audio_pool.engines.options import checked_options
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, InvalidRequest, Refused, UnknownEngine
+from audio_pool.gpu import parse_bytes
 from audio_pool.models.encoders import is_here, pick_encoder
-from audio_pool.pool.device_keys import DEVICE_VARIABLE, card_key, logical_key
+from audio_pool.pool.device_keys import DEVICE_VARIABLE, card_key, logical_key, remote_key
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.resolve import refuse_silent
 from audio_pool.scheduler.worker_state import OnDemand, WorkerPlan
@@ -35,6 +36,7 @@ __all__ = [
     "encoders_of",
     "former_encoder",
     "hosted_infos",
+    "is_remote",
     "load_message",
     "process_spec",
     "refuse_non_commercial",
@@ -181,20 +183,25 @@ def worker_plan(worker: WorkerConfig, config: Config, infos: Mapping[str, Engine
         name=worker.name,
         engines=frozenset(worker.engines),
         roles=frozenset(worker.roles),
-        device=_device(worker),
+        device=remote_key(worker.name) if is_remote(worker, config) else _device(worker),
         on_demand={
             name: OnDemand(
                 preload=own[name].preload,
                 keep_alive_s=own[name].keep_alive_s,
-                size_bytes=told_bytes(own[name], known.get(name), on_gpu=bool(worker.gpu)),
+                size_bytes=told_bytes(own[name], known.get(name), on_gpu=bool(worker.gpu or worker.gpus)),
             )
             for name in worker.engines
             if name in own and (own[name].preload is not True or own[name].keep_alive_s is not None)
         },
         credit=worker.credit,
         aux_credit=worker.aux_credit,
-        devices=devices_of(worker),
+        devices=() if is_remote(worker, config) else devices_of(worker),
     )
+
+
+def is_remote(worker: WorkerConfig, config: Config) -> bool:
+    """Return True for a worker that is started elsewhere, or treated so."""
+    return config.cluster.launcher != "local" and not worker.local
 
 
 def concurrency_of(config: Config) -> dict[str, int]:
@@ -234,17 +241,21 @@ def load_message(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]
         later=[name for name in worker.engines if name in config.engines and config.engines[name].preload is not True],
         roles=list(worker.roles),
         heartbeat_s=config.limits.heartbeat_s,
-        arena=arena,
+        arena="" if is_remote(worker, config) else arena,
         models_dir=config.policy.models_dir,
         max_input_s=config.limits.max_input_s,
     )
 
 
-def process_spec(worker: WorkerConfig, fair_threads: int = 0) -> ProcessSpec:
+def process_spec(worker: WorkerConfig, fair_threads: int = 0, *, remote: bool = False) -> ProcessSpec:
     """Return how a worker's process is started.
 
     Args:
         fair_threads: its share of the cores.
+        remote: it is started elsewhere, or treated so.
+
+    Raises:
+        InvalidConfig: its ``memory`` is no size.
     """
     return ProcessSpec(
         name=worker.name,
@@ -255,6 +266,10 @@ def process_spec(worker: WorkerConfig, fair_threads: int = 0) -> ProcessSpec:
         fair_threads=fair_threads,
         niceness=worker.niceness,
         thread=worker.thread,
+        remote=remote,
+        gpus=worker.gpus,
+        resources=worker.resources,
+        memory_bytes=parse_bytes(worker.memory, "memory") if worker.memory else 0,
     )
 
 

@@ -203,6 +203,8 @@ class Router:
     def _loop(self) -> None:
         poller = Poller[WorkerLink | Inbox | FrontEnd | Connections]()
         poller.add(self._link.channel, self._link)
+        if self._link.remote is not None:
+            poller.add(self._link.remote.waker, self._link)
         poller.add(self._inbox.waker, self._inbox)
         for front_end in self.front_ends:
             poller.add(front_end.channel, front_end)

@@ -78,7 +78,7 @@ class BuiltTask(Struct, frozen=True, kw_only=True):
 
     task: Task
     grants: tuple[Grant, ...] = ()
-    frames: list[bytes] = []
+    frames: Sequence[bytes | memoryview] = ()
     request_ids: tuple[str, ...] = ()
 
 
@@ -106,6 +106,8 @@ class TaskBuilder:
         """
         self.setups: dict[str, EngineSetup] = {}
         """Of engines that came after the workers were started, by what they are filed under."""
+        self.is_remote: Callable[[str], bool] = lambda worker: False
+        """Whether a worker is on another machine: it has no slots, and hands over inline."""
         self._arena = arena
         self._infos = infos
         self._incoming = incoming
@@ -116,7 +118,7 @@ class TaskBuilder:
         self._inputs: dict[int, JobInputs] = {}
         self._granted: dict[int, tuple[str, tuple[Grant, ...]]] = {}
         """By task, until it ends: the holder and the slots."""
-        self._frames: dict[tuple[int, int], list[bytes]] = {}
+        self._frames: dict[tuple[int, int], Sequence[bytes | memoryview]] = {}
         """Inline tensors on their way from the worker that generated them to the one that masters, by (job, task)."""
 
     def inputs(self, job: int) -> JobInputs:
@@ -169,7 +171,7 @@ class TaskBuilder:
                     strict=inputs.resolved.request.strict,
                 )
             )
-            if not work.master_here:
+            if not work.master_here and not self.is_remote(action.worker):
                 grants += self._grants(inputs, _holder(action))
         if grants:
             self._granted[action.task] = _holder(action), tuple(grants)
@@ -241,7 +243,7 @@ class TaskBuilder:
             candidates=work.raw.candidates,
             made=work.raw.made,
         )
-        frames = self._frames.get((work.job, work.raw.inline), [])
+        frames = self._frames.get((work.job, work.raw.inline), ())
         return BuiltTask(task=task, frames=frames, request_ids=(inputs.request_id,))
 
     def _render(self, work: RenderWork) -> RenderTask:
@@ -271,7 +273,7 @@ class TaskBuilder:
         task: int,
         holder: str,
         results: Mapping[int, TaskResult],
-        frames: list[bytes],
+        frames: Sequence[bytes | memoryview],
         unwritable: Sequence[int] = (),
     ) -> Mapping[int, TaskResult]:
         """Take over the slots and frames that results refer to, until a mastering worker gets them; free the rest.
@@ -308,7 +310,9 @@ class TaskBuilder:
                 self._arena.release(grant, unwritable=grant.generation in unwritable)
         return taken
 
-    def _take_raw(self, job: int, task: int, holder: str, raw: RawSounds, frames: list[bytes]) -> RawSounds:
+    def _take_raw(
+        self, job: int, task: int, holder: str, raw: RawSounds, frames: Sequence[bytes | memoryview]
+    ) -> RawSounds:
         """Take over what the candidates of one job refer to, all of it or nothing.
 
         Raises:
@@ -371,7 +375,7 @@ def _without_odd_vectors(result: MasteredSound, holder: str) -> MasteredSound:
     return result
 
 
-def _check_frames(candidates: Sequence[CandidateRef], frames: list[bytes]) -> None:
+def _check_frames(candidates: Sequence[CandidateRef], frames: Sequence[bytes | memoryview]) -> None:
     """Raise BadMessage for a candidate whose inline tensor did not come."""
     for one in candidates:
         if one.tensor is None and not 0 <= one.frame < len(frames) - 1:

@@ -11,8 +11,9 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
@@ -41,6 +42,9 @@ from audio_pool.transport.worker_messages import (
     worker_identity,
 )
 
+if TYPE_CHECKING:
+    from audio_pool.pool.remote_link import RemoteLink
+
 __all__ = ["Received", "WorkerLink"]
 
 log = logging.getLogger(__name__)
@@ -49,13 +53,14 @@ _MOST_AT_ONCE = 64
 """Messages taken from the socket before the others get their turn."""
 _THREADS = {"control", "generate", "aux"}
 _TOLD_EVERY_S = 10.0
+Frames = Sequence[bytes | memoryview]
 
 
 class Received(Struct, frozen=True, kw_only=True):
     """An event from a worker, and what came with it."""
 
     event: events.Event
-    frames: list[bytes] = []
+    frames: Frames = ()
     """Inline tensors of a TaskDone."""
     unwritable: tuple[int, ...] = ()
     """Generations of granted slots that a TaskDone's worker could not write."""
@@ -86,12 +91,18 @@ class WorkerLink:
         endpoint: str,
         loads: Mapping[str, Load],
         is_process_of: Callable[[str, int], bool] = lambda worker, pid: True,
+        remote: RemoteLink | None = None,
+        is_remote: Callable[[str], bool] = lambda worker: False,
     ) -> None:
         """
         Args:
             loads: by worker; a worker of another name is not let in.
             is_process_of: whether a worker's name may come from the process of this id.
+            remote: where workers of other machines come in.
+            is_remote: whether a worker is one of those.
         """
+        self.remote = remote
+        self._is_remote = is_remote
         self.channel: Channel = router(endpoint, private=True)
         self.counts: collections.Counter[str] = collections.Counter()
         self._loads = loads
@@ -115,16 +126,22 @@ class WorkerLink:
         known = self._secrets.setdefault(worker, {})
         for old in [one for one in known if one < incarnation - 1]:
             del known[old]
-        return known.setdefault(incarnation, secrets.token_hex(16))
+        secret = known.setdefault(incarnation, secrets.token_hex(16))
+        if self.remote is not None and self._is_remote(worker):
+            return self.remote.expect(worker, incarnation, secret)
+        return secret
 
     # -- to workers --------------------------------------------------------------------------------
 
     def send(
-        self, worker: str, incarnation: int, thread: str, message: ToWorker, frames: list[bytes] | None = None
+        self, worker: str, incarnation: int, thread: str, message: ToWorker, frames: Frames = ()
     ) -> None:
         """Send a message. A peer that does not take it is dying or hung: its death or silence brings tasks back."""
         identity = worker_identity(worker, incarnation, thread, self._secrets.get(worker, {}).get(incarnation, ""))
-        sent = self.channel.send_to(identity, [packing.pack(message), *(frames or ())])
+        if self.remote is not None and self._is_remote(worker):
+            self.remote.send(identity, message, frames)
+            return
+        sent = self.channel.send_to(identity, [packing.pack(message), *frames], copy=not frames)
         if sent is not SendResult.SENT:
             self.counts["unsent_to_workers"] += 1
             log.warning("worker %s (%s) does not take messages: it is %s", worker, thread, sent.name.lower())
@@ -140,28 +157,39 @@ class WorkerLink:
         for _ in range(_MOST_AT_ONCE):
             received = self.channel.receive_with_pid()
             if received is None:
-                return
+                break
             frames, pid = received
-            sender = self._senders.get(frames[0]) or self._recognised(frames[0], pid)
-            if sender is None:
-                continue
-            name, incarnation, thread = sender
-            peer = self._peers.get(name)
-            current = peer is not None and peer.incarnation == incarnation
-            if peer is not None and current and pid != peer.pid:
-                self._refuse(pid, f"process {peer.pid} has said hello as {name!r}")
-                continue
-            try:
-                yield from self._events_of(name, incarnation, thread, from_worker(frames[1]), frames[2:], pid)
-            except (BadMessage, ValueError, IndexError) as exc:
-                self.counts["bad_worker_messages"] += 1
-                if not current:
-                    log.warning("a message that is not a worker's: %s", exc)
-                    continue
-                log.error("worker %s sent what is no message: %s", name, exc)
-                del self._peers[name], self._secrets[name][incarnation]  # nothing else that it says counts
-                self._senders.clear()
-                yield Received(event=events.WorkerMisspoke(worker=name, incarnation=incarnation, reason=str(exc)[:500]))
+            yield from self._received(frames[0], frames[1:], pid)
+        if self.remote is not None:
+            for arrived in self.remote.receive():
+                yield from self._received(arrived.identity, [arrived.message, *arrived.frames], 0, arrived.error)
+
+    def _received(
+        self, identity: bytes, frames: Frames, pid: int, error: BadMessage | None = None
+    ) -> Iterator[Received]:
+        """Yield events for one message; ``error``: what is wrong with it has been found already."""
+        sender = self._senders.get(identity) or self._recognised(identity, pid)
+        if sender is None:
+            return
+        name, incarnation, thread = sender
+        peer = self._peers.get(name)
+        current = peer is not None and peer.incarnation == incarnation
+        if peer is not None and current and pid != peer.pid:
+            self._refuse(pid, f"process {peer.pid} has said hello as {name!r}")
+            return
+        try:
+            if error is not None:
+                raise error
+            yield from self._events_of(name, incarnation, thread, from_worker(frames[0]), frames[1:], pid)
+        except (BadMessage, ValueError, IndexError) as exc:
+            self.counts["bad_worker_messages"] += 1
+            if not current:
+                log.warning("a message that is not a worker's: %s", exc)
+                return
+            log.error("worker %s sent what is no message: %s", name, exc)
+            del self._peers[name], self._secrets[name][incarnation]  # nothing else that it says counts
+            self._senders.clear()
+            yield Received(event=events.WorkerMisspoke(worker=name, incarnation=incarnation, reason=str(exc)[:500]))
 
     def _recognised(self, identity: bytes, pid: int) -> tuple[str, int, str] | None:
         """Return who has this routing id and knows the secret that goes with it; None: a stranger."""
@@ -190,6 +218,8 @@ class WorkerLink:
 
     def forget(self, worker: str, incarnation: int) -> None:
         """Forget a process that is gone."""
+        if self.remote is not None and self._is_remote(worker):
+            self.remote.revoke(worker, incarnation)
         peer = self._peers.get(worker)
         if peer is not None and peer.incarnation == incarnation:
             del self._peers[worker]
@@ -197,7 +227,7 @@ class WorkerLink:
                 self._one_by_one.add(worker)
 
     def _events_of(
-        self, worker: str, incarnation: int, thread: str, message: FromWorker, frames: list[bytes], pid: int
+        self, worker: str, incarnation: int, thread: str, message: FromWorker, frames: Frames, pid: int
     ) -> Iterator[Received]:
         peer = self._peers.get(worker)
         if peer is None or peer.incarnation != incarnation:
@@ -302,7 +332,7 @@ def _ready(worker: str, incarnation: int, ready: Ready) -> events.WorkerReady:
     )
 
 
-def _chunk(worker: str, incarnation: int, message: TaskChunk, frames: list[bytes]) -> events.TaskChunk:
+def _chunk(worker: str, incarnation: int, message: TaskChunk, frames: Frames) -> events.TaskChunk:
     """Raises ValueError: the samples are not those that the message tells of."""
     expected = message.frames * message.channels * SAMPLE_BYTES[message.encoding]
     if len(frames) != 1 or len(frames[0]) != expected:
@@ -314,7 +344,7 @@ def _chunk(worker: str, incarnation: int, message: TaskChunk, frames: list[bytes
         sample_rate=message.sample_rate,
         channels=message.channels,
         encoding=message.encoding,
-        data=frames[0],
+        data=bytes(frames[0]),
     )
     return events.TaskChunk(
         worker=worker,

@@ -12,7 +12,7 @@ import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import zmq
 import zmq.auth
@@ -24,11 +24,32 @@ from audio_pool.validation import parse
 
 log = logging.getLogger(__name__)
 
-__all__ = ["AllowList", "ClientKeys", "KeySettings", "ServerKeys", "create_keys"]
+__all__ = ["AllowList", "ClientKeys", "KeySettings", "OwnKeys", "ServerKeys", "create_keys", "new_pair"]
 
 _MOST_BYTES = 1 << 16
 """Of a key's settings."""
 Folder = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"\A/[^\x00]*\Z")]
+
+
+class KeyCheck(Protocol):
+    """Says who gets in."""
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """Tell zmq's authenticator, on its thread, whether a public key (Z85) is allowed."""
+        ...
+
+
+class OwnKeys(Protocol):
+    """A bound socket's key pair (Z85), and who gets in."""
+
+    @property
+    def public(self) -> bytes: ...
+
+    @property
+    def secret(self) -> bytes: ...
+
+    @property
+    def allowed(self) -> KeyCheck: ...
 
 
 class KeySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,6 +155,11 @@ def _read_pair(path: Path) -> tuple[bytes, bytes]:
     if secret is None:
         raise InvalidConfig(f"{path} holds no secret key; the file must be the one ending in .key_secret")
     return public, secret
+
+
+def new_pair() -> tuple[bytes, bytes]:
+    """Return a public key and its secret one (Z85)."""
+    return zmq.curve_keypair()
 
 
 def create_keys(directory: Path, name: str = "client", *, operator: bool = False) -> list[Path]:

@@ -22,9 +22,10 @@ from zmq import MessageTracker
 
 from audio_pool.errors import InvalidConfig
 from audio_pool.transport.endpoints import check_bind, check_connect
-from audio_pool.transport.keys import ClientKeys, ServerKeys
+from audio_pool.transport.keys import ClientKeys, OwnKeys
 from audio_pool.transport.listener import Listener
 from audio_pool.transport.sender import Sender, inode_of
+from audio_pool.transport.socket_file import own_socket_file
 
 if TYPE_CHECKING:
     from zmq.auth.thread import ThreadAuthenticator
@@ -97,6 +98,8 @@ class Channel:
         self._head: zmq.Frame | None = None
         """The last message's first frame, with what zmq knows of who sent it; see ``knows_senders`` of ``router``."""
         self._knows_senders = knows_senders
+        self.own_context: zmq.Context[zmq.Socket[bytes]] | None = None
+        """Ends with the channel."""
 
     @property
     def raw(self) -> zmq.Socket[bytes]:
@@ -183,6 +186,15 @@ class Channel:
             chose_its_id=bool(self._property("Identity")),
         )
 
+    @property
+    def sender_key(self) -> str:
+        """The public key (Z85) that the last message's sender has shown; "": none, or ``knows_senders`` is not set."""
+        return self._property("User-Id")
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        """Wait until a message can be sent; return False where there is no room in time."""
+        return bool(self._socket.poll(int(timeout_s * 1000), zmq.POLLOUT))
+
     def _property(self, name: str) -> str:
         try:
             return "" if self._head is None else str(self._head.get(name))
@@ -201,15 +213,18 @@ class Channel:
             return False
         return True
 
-    def _send(self, frames: Sequence[bytes | memoryview]) -> None:
+    def _send(self, frames: Sequence[bytes | memoryview], copy: bool = True) -> None:
         last = len(frames) - 1
         for number, frame in enumerate(frames):
-            self._send_frame(frame, _NOW if number == last else _NOW_AND_MORE)
+            if copy:
+                self._send_frame(frame, _NOW if number == last else _NOW_AND_MORE)
+            else:
+                self._socket.send(frame, _NOW if number == last else _NOW_AND_MORE, copy=False)
 
-    def send_to(self, identity: bytes, frames: Sequence[bytes | memoryview]) -> SendResult:
-        """Send to one peer of a ROUTER."""
+    def send_to(self, identity: bytes, frames: Sequence[bytes | memoryview], *, copy: bool = True) -> SendResult:
+        """Send to one peer of a ROUTER; not ``copy``: large frames stay as they are until they are sent."""
         try:
-            self._send([identity, *frames])
+            self._send([identity, *frames], copy)
         except zmq.Again:
             return SendResult.SLOW
         except zmq.ZMQError as exc:
@@ -249,6 +264,9 @@ class Channel:
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None
+        if self.own_context is not None:
+            self.own_context.term()
+            self.own_context = None
 
 
 def _end_monitor(socket: zmq.Socket[bytes], monitor: Channel) -> None:
@@ -263,8 +281,10 @@ def _end_monitor(socket: zmq.Socket[bytes], monitor: Channel) -> None:
     monitor.close()
 
 
-def _socket(kind: int, *, high_water: int, max_bytes: int) -> zmq.Socket[bytes]:
-    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
+def _socket(
+    kind: int, *, high_water: int, max_bytes: int, context: zmq.Context[zmq.Socket[bytes]] | None = None
+) -> zmq.Socket[bytes]:
+    socket: zmq.Socket[bytes] = (context or zmq.Context.instance()).socket(kind)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.SNDHWM, high_water)
     socket.setsockopt(zmq.RCVHWM, high_water)
@@ -287,27 +307,30 @@ def router(
     *,
     high_water: int = 1000,
     max_bytes: int = 0,
-    keys: ServerKeys | None = None,
+    keys: OwnKeys | None = None,
     monitored: int = 0,
     knows_senders: bool = False,
     private: bool = False,
+    apart: bool = False,
 ) -> Channel:
     """Return a bound ROUTER with ROUTER_MANDATORY: a reply to a vanished peer is reported, not swallowed.
 
     Args:
         endpoint: checked with ``check_bind``.
         max_bytes: largest frame taken (0: no limit); a larger one closes its connection.
-        keys: CURVE; only clients of the allow list get in.
+        keys: CURVE; only whom they allow gets in.
         monitored: events of zmq.h that the channel's monitor tells, from before the first connection.
         knows_senders: ``Channel.sender`` says who sent the last message.
         private: for this pool's own processes: the kernel tells of an end, not heartbeats.
+        apart: with an I/O thread of its own: what comes here, and is decrypted, delays no other socket.
 
     Raises:
         InvalidConfig, Refused: the endpoint cannot or may not be bound.
     """
     check_bind(endpoint, has_keys=keys is not None)
     _hide_routing_ids()
-    socket = _socket(zmq.ROUTER, high_water=high_water, max_bytes=max_bytes)
+    context = zmq.Context() if apart else zmq.Context.instance()
+    socket = _socket(zmq.ROUTER, high_water=high_water, max_bytes=max_bytes, context=context)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     # a second connection under the same routing id must get nothing of the first one's: it is not heard
     socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
@@ -317,14 +340,16 @@ def router(
     if keys is not None:
         from zmq.auth.thread import ThreadAuthenticator  # brings asyncio, for which no worker's start should wait
 
-        authenticator = ThreadAuthenticator(zmq.Context.instance())
+        authenticator = ThreadAuthenticator(context)
         authenticator.start()
         authenticator.configure_curve_callback(domain="*", credentials_provider=keys.allowed)
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
         socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
         socket.setsockopt(zmq.CURVE_SERVER, 1)
     monitor = Channel(socket.get_monitor_socket(monitored)) if monitored else None
-    return _bound(socket, endpoint, authenticator, monitor, knows_senders=knows_senders)
+    channel = _bound(socket, endpoint, authenticator, monitor, knows_senders=knows_senders)
+    channel.own_context = context if apart else None
+    return channel
 
 
 def _set_heartbeats(socket: zmq.Socket[bytes]) -> None:
@@ -344,7 +369,7 @@ def _bound(
     listener: Listener | None = None
     try:
         if file is not None:
-            _own_socket_file(endpoint)
+            own_socket_file(endpoint)
         if monitor is not None and Listener.handles(endpoint):
             listener = Listener(endpoint)
             socket.setsockopt(zmq.USE_FD, listener.fd)
@@ -364,24 +389,6 @@ def _bound(
             f"bind: {endpoint!r} cannot be bound: {exc}", hint="is another server running there?"
         ) from None
     return Channel(socket, authenticator, file, monitor, listener, knows_senders=knows_senders)
-
-
-def _own_socket_file(endpoint: str) -> None:
-    """Refuse a path where a living server listens: zmq itself would silently take it over."""
-    import socket as plain
-
-    path = endpoint[len("ipc://") :]
-    parent = Path(path).parent
-    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if parent.stat().st_uid not in (os.getuid(), 0):
-        raise OSError(f"{parent} belongs to another user")
-    with plain.socket(plain.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(path)
-        except OSError:
-            return
-    raise OSError(f"{path} is in use by a running server")
 
 
 def dealer(

@@ -43,6 +43,7 @@ __all__ = [
     "SlotReader",
     "SlotWriter",
     "from_frames",
+    "is_float32_header",
     "to_frames",
 ]
 
@@ -172,6 +173,11 @@ def from_frames(header: bytes, payload: bytes | memoryview) -> Array:
     array = np.frombuffer(payload, dtype=dtype).reshape(shape)
     array.flags.writeable = False
     return array
+
+
+def is_float32_header(header: bytes) -> bool:
+    """Return True for the first of the two frames that ``to_frames`` makes of a tensor of float32."""
+    return header[:8] == _LENGTH and header[8 : 8 + len(_OPENING)] == _OPENING and b'"dtype":"F32"' in header[:_USUALLY]
 
 
 # --- mappings, kept open

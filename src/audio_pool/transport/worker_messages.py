@@ -44,7 +44,7 @@ __all__ = [
     "worker_identity",
 ]
 
-WORKER_PROTOCOL = 3
+WORKER_PROTOCOL = 4
 """Of this conversation. Router and workers run the same files, so that another number means that they do not."""
 
 
@@ -82,6 +82,10 @@ class RunTask(Struct, frozen=True, kw_only=True, tag_field="type", tag="run_task
     """Slots of the arena to write results into; valid until the reply."""
     request_ids: tuple[str, ...] = ()
     """For the worker's log."""
+    files: tuple[str, ...] = ()
+    """To a worker on another machine: paths in the task whose bytes are the last frames."""
+    placed: dict[str, str] = {}
+    """To such a worker: where files lie on its machine already, by their paths in the task."""
 
 
 class CancelTask(Struct, frozen=True, kw_only=True, tag_field="type", tag="cancel_task"):
@@ -188,6 +192,8 @@ class TaskDone(Struct, frozen=True, kw_only=True, tag_field="type", tag="done"):
     results: dict[int, TaskResult]
     unwritable: tuple[int, ...] = ()
     """Generations of granted slots that could not be written."""
+    files: tuple[str, ...] = ()
+    """From a worker on another machine: paths in the results whose bytes are the last frames."""
 
 
 class TaskFailed(Struct, frozen=True, kw_only=True, tag_field="type", tag="failed"):
@@ -231,7 +237,7 @@ def to_worker(data: bytes) -> ToWorker:
         raise BadMessage(f"message to a worker: {exc}") from None
 
 
-def from_worker(data: bytes) -> FromWorker:
+def from_worker(data: bytes | memoryview) -> FromWorker:
     """Decode what the router received from a worker. Raises BadMessage."""
     try:
         return _FROM_WORKER.decode(data)

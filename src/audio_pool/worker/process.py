@@ -17,13 +17,12 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from audio_pool.errors import AudioPoolError, DeviceLost
 from audio_pool.results import TaskRole
@@ -55,13 +54,15 @@ from audio_pool.transport.worker_messages import (
 from audio_pool.worker.docket import Docket, TaskKey
 from audio_pool.worker.failure import failure_of
 from audio_pool.worker.lane import Lane
-from audio_pool.worker.parent import die_with
 from audio_pool.worker.runner import Generated, Outcome, TaskRunner
 from audio_pool.worker.small_tasks import carried_out
 from audio_pool.worker.stream_mastering import Samples
 from audio_pool.worker.streaming import Streamed, chunk_frames
 
-__all__ = ["Worker", "main"]
+if TYPE_CHECKING:
+    from audio_pool.worker.remote import Remote
+
+__all__ = ["THREAD_BROKEN", "Worker"]
 
 log = logging.getLogger(__name__)
 
@@ -69,21 +70,26 @@ _PROGRESS_EVERY_S = 0.05
 _STOP_WITHIN_S = 5.0
 _TOGETHER = 32
 """Texts encoded in one call: the first of them waits for the last."""
-_SWITCH_S = 0.001
-"""How long a thread keeps the interpreter from another that wants it: a prompt is embedded beside generating."""
-_THREAD_BROKEN, _DEVICE_LOST = 5, 6
+THREAD_BROKEN, _DEVICE_LOST = 5, 6
 """Exit codes."""
 
 
 class Worker:
     """One incarnation of one worker."""
 
-    def __init__(self, endpoint: str, name: str, incarnation: int, secret: str) -> None:
-        """``secret``: what this incarnation was started with, so that the router knows its messages."""
+    def __init__(
+        self, endpoint: str, name: str, incarnation: int, secret: str, remote: Remote | None = None
+    ) -> None:
+        """
+        Args:
+            secret: what this incarnation was started with, so that the router knows its messages.
+            remote: of a worker on another machine than the router.
+        """
         self.endpoint = endpoint
         self.name = name
         self.incarnation = incarnation
         self._secret = secret
+        self._remote = remote
         self.runner = TaskRunner(name)
         self.stopping = threading.Event()
         self._docket = Docket()
@@ -106,6 +112,8 @@ class Worker:
     def connect(self, thread: Thread | Literal["control"]) -> Channel:
         """Open the socket of one of the threads: control, generate or aux."""
         identity = worker_identity(self.name, self.incarnation, thread, self._secret)
+        if self._remote is not None:
+            return self._remote.connect(self.endpoint, identity, patient=thread != "control")
         return dealer(self.endpoint, identity=identity, private=True)
 
     # -- control -----------------------------------------------------------------------------------
@@ -154,7 +162,7 @@ class Worker:
                 return 0
             if self._broken or self._a_thread_is_dead():  # further heartbeats would hide it
                 control.close()
-                return self._broken or _THREAD_BROKEN
+                return self._broken or THREAD_BROKEN
             now = time.monotonic()
             if now >= next_heartbeat:
                 control.send([packing.pack(self._heartbeat())])
@@ -261,7 +269,7 @@ class Worker:
             self._break(_DEVICE_LOST)
         except BaseException:  # whatever it is: its end is told by the process's own
             log.exception("thread %s has broken", name)
-            self._break(_THREAD_BROKEN)
+            self._break(THREAD_BROKEN)
 
     def _break(self, code: int) -> None:
         self._broken = code
@@ -307,6 +315,12 @@ class Worker:
 
     def _run_task(self, channel: Channel, run: RunTask, frames: list[bytes]) -> None:
         """Carry out a task and answer it; pass on what was generated, so that the next can begin."""
+        if self._remote is not None:
+            try:
+                run, frames = self._remote.bring(run, frames)
+            except AudioPoolError as exc:
+                self._fail(channel, run, exc)
+                return
         task = run.task
         match task:
             case GenerateTask():
@@ -368,13 +382,14 @@ class Worker:
     def _answer(self, channel: Channel, run: RunTask, work: Callable[[], Outcome]) -> None:
         try:
             self._docket.heed_cancel(_key(run))
-            outcome = work()
+            outcome = work() if self._remote is None else self._remote.hand_back(run, work())
             done = TaskDone(
                 incarnation=self.incarnation,
                 task_id=run.task_id,
                 attempt=run.attempt,
                 results=outcome.results,
                 unwritable=outcome.unwritable,
+                files=outcome.files,
             )
             message = packing.pack(done)
             if not isinstance(run.task, EchoTask | EmbedTask):
@@ -383,8 +398,14 @@ class Worker:
         except BaseException as exc:  # an engine's SystemExit, too: its task fails, the thread goes on
             self._fail(channel, run, exc)
             return
-        self._docket.close(_key(run))
         channel.send([message, *outcome.frames])
+        self._close(run)
+
+    def _close(self, run: RunTask) -> None:
+        """Note that a task is answered. Not before: what takes long to send is not lost meanwhile."""
+        self._docket.close(_key(run))
+        if self._remote is not None:
+            self._remote.forget(run)
 
     def _fail(self, channel: Channel, run: RunTask, exc: BaseException) -> None:
         """Answer a task that failed.
@@ -397,11 +418,13 @@ class Worker:
             raise exc
         if not isinstance(exc, AudioPoolError):
             log.exception("task %d failed, requests %s", run.task_id, ",".join(run.request_ids))
-        self._docket.close(_key(run))
         doing = f"loading {run.task.engine}" if isinstance(run.task, LoadTask) else type(run.task).__name__
         failure = failure_of(exc, doing)
+        if self._remote is not None:
+            failure = self._remote.told(run, failure)
         failed = TaskFailed(incarnation=self.incarnation, task_id=run.task_id, attempt=run.attempt, failure=failure)
         channel.send([packing.pack(failed)])
+        self._close(run)
 
 
 def _key(run: RunTask) -> TaskKey:
@@ -416,34 +439,3 @@ def _texts(waiting: list[tuple[RunTask, list[bytes]]]) -> list[EmbedTask]:
 def _kind(run: RunTask) -> str:
     """Return what its steps are like: those of one engine, or of one sort of short task."""
     return f"generate {run.task.engine}" if isinstance(run.task, GenerateTask) else type(run.task).__name__
-
-
-def main(arguments: list[str]) -> int:
-    """Run a worker process.
-
-    Args:
-        arguments: endpoint, name, incarnation, parent's pid, descriptor of the inherited pipe.
-    """
-    endpoint, name, incarnation, parent, pipe = arguments
-    die_with(int(parent), int(pipe))
-    secret = sys.stdin.readline().strip()  # not on the command line, which everybody can read
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is the parent's to handle
-    level, known = os.environ.get("AUDIO_POOL_LOG_LEVEL", "INFO").upper(), logging.getLevelNamesMapping()
-    if level not in known:
-        sys.exit(f"AUDIO_POOL_LOG_LEVEL: given {level!r}, allowed is one of {', '.join(known)}")
-    logging.basicConfig(
-        level=level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    os.umask(0o077)
-    sys.setswitchinterval(_SWITCH_S)
-    try:
-        code = Worker(endpoint, name, int(incarnation), secret).run()
-    except BaseException:  # without the control thread there is nothing to wait for, whatever threads still run
-        log.exception("the control thread has broken")
-        code = _THREAD_BROKEN
-    logging.shutdown()
-    sys.stdout.flush()
-    # engines' libraries may hold threads that never end; everything of ours is done by now
-    os._exit(code)

@@ -89,6 +89,8 @@ class Outcome:
     frames: list[bytes | memoryview] = field(default_factory=list)
     unwritable: tuple[int, ...] = ()
     """Generations of granted slots that could not be written."""
+    files: tuple[str, ...] = ()
+    """Paths in the results whose bytes are the last frames."""
 
 
 @dataclass(kw_only=True)

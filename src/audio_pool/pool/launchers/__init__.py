@@ -34,6 +34,14 @@ class ProcessSpec(Struct, frozen=True, kw_only=True):
     """Added to this process's."""
     thread: bool = False
     """No process at all: a thread of this one."""
+    remote: bool = False
+    """It is treated as one that shares neither memory nor a disk with this process, wherever it is."""
+    gpus: float = 0.0
+    """Cards that Ray gives it."""
+    resources: dict[str, float] = {}
+    """What else its node must have."""
+    memory_bytes: int = 0
+    """Set aside of its node's memory."""
 
 
 class WorkerLauncher(Protocol):

@@ -36,7 +36,7 @@ s = u.spec_from_file_location("audio_pool", p, submodule_search_locations=[p.rpa
 m = u.module_from_spec(s)
 sys.modules["audio_pool"] = m
 s.loader.exec_module(m)
-from audio_pool.worker.process import main
+from audio_pool.worker.start import main
 sys.exit(main(sys.argv[2:]))
 """
 

@@ -1,0 +1,343 @@
+"""The way to workers on other machines: an encrypted socket with a thread and an I/O thread of its own.
+
+Owns: RemoteLink: who of them is let in and heard, messages in pieces, files of tasks on their way there and back.
+Must not know: what a message makes anybody do (worker_link.py); when a task is sent.
+
+Nothing that is large passes the router's thread: pieces are read, put together and decoded here, files are read,
+written and fsynced by two threads behind it. The router gets whole messages whose files lie where the task said.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from msgspec import structs
+
+from audio_pool.errors import AudioPoolError, BadMessage, StorageError
+from audio_pool.pool.remote_files import inlined, put_back, read_inputs
+from audio_pool.results import Failure
+from audio_pool.tasks import GenerateTask, Task
+from audio_pool.transport import packing
+from audio_pool.transport.compression import best_codec
+from audio_pool.transport.pieces import Assembly, Parting
+from audio_pool.transport.poller import Poller
+from audio_pool.transport.remote_channel import HIGH_WATER, MOST_BYTES
+from audio_pool.transport.sockets import SendResult, router
+from audio_pool.transport.tensors import SlotReader
+from audio_pool.transport.waker import Waker
+from audio_pool.transport.worker_keys import WorkerKeys
+from audio_pool.transport.worker_messages import (
+    RunTask,
+    TaskDone,
+    TaskFailed,
+    TaskReturned,
+    ToWorker,
+    from_worker,
+)
+
+__all__ = ["Arrived", "Carry", "RemoteLink"]
+
+log = logging.getLogger(__name__)
+
+Frames = Sequence[bytes | memoryview]
+Carry = Callable[[str, int, str, Callable[[str | None], None]], None]
+"""Brings a file (worker, incarnation, path) to a worker's machine by another way, and tells where it lies there; None:
+it could not be brought."""
+
+_FRAME_BYTES = 2 << 20
+"""Largest frame taken: a piece, and what it says of itself."""
+_RETRY_S = 0.005
+"""Between two tries to send to a worker that is slow."""
+_MOST_AT_ONCE = 64
+_STOP_S = 10.0
+_TOLD_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A whole message, as the router reads it."""
+
+    identity: bytes
+    message: bytes | memoryview
+    frames: list[bytes | memoryview] = field(default_factory=list)
+    error: BadMessage | None = None
+    """It is no message."""
+
+
+class RemoteLink:
+    """Its methods may be called from any thread; none waits but ``close``."""
+
+    def __init__(self, bind: str, arena: Path, link_mbit: float) -> None:
+        """
+        Args:
+            bind: where workers connect.
+            arena: slots are read there whose tensors go to a worker of another machine.
+            link_mbit: of the network.
+
+        Raises:
+            InvalidConfig, Refused: it cannot or may not be bound.
+        """
+        self.keys = WorkerKeys()
+        self.waker = Waker()
+        """To be polled; readable once something has arrived."""
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.carry: Carry | None = None
+        """For files that several tasks may read; None: they travel with each."""
+        self._channel = router(
+            bind, keys=self.keys, high_water=HIGH_WATER, max_bytes=_FRAME_BYTES, knows_senders=True, apart=True
+        )
+        self.endpoint = self._channel.endpoint
+        self._link_mbit = link_mbit
+        self._parting = Parting(best_codec(link_mbit))
+        self._arrived: queue.SimpleQueue[Arrived] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._orders_waker = Waker()
+        self._assemblies: dict[bytes, Assembly] = {}
+        self._leaving: dict[bytes, collections.deque[Iterator[list[bytes | memoryview]]]] = {}
+        """Messages that are not sent whole yet, by who gets them."""
+        self._held: dict[bytes, list[bytes | memoryview]] = {}
+        """A piece that a slow worker has not taken."""
+        self._under_way: dict[tuple[str, int, int, int], Task] = {}
+        """Tasks that are not answered, by worker, incarnation, task and attempt."""
+        self._slots = SlotReader(arena)
+        self._files = ThreadPoolExecutor(max_workers=2, thread_name_prefix="audio-pool-remote-files")
+        self._slot_lock = threading.Lock()
+        self._tell_at = 0.0
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="audio-pool-remote", daemon=True)
+        self._thread.start()
+
+    # -- from any thread ---------------------------------------------------------------------------
+
+    def expect(self, worker: str, incarnation: int, secret: str) -> str:
+        """Let a start of a worker in; return the line that tells it of its keys."""
+        self._order(lambda: self._revoke(worker, incarnation - 1))
+        return self.keys.make(worker, incarnation, secret, self._link_mbit).line()
+
+    def revoke(self, worker: str, incarnation: int) -> None:
+        """Hear nothing more of a start of a worker, whatever it goes on sending."""
+        self.keys.revoke(worker, incarnation)
+        self._order(lambda: self._revoke(worker, incarnation))
+
+    def send(self, identity: bytes, message: ToWorker, frames: Frames = ()) -> None:
+        """Send a message; a task with all that it reads."""
+        if isinstance(message, RunTask):
+            worker, incarnation = _owner(identity)
+            self._under_way[worker, incarnation, message.task_id, message.attempt] = message.task
+            run, given = message, list(frames)
+            self._submit(lambda: self._send_task(identity, run, given))
+        else:
+            self._order(lambda: self._leave(identity, [packing.pack(message), *frames]))
+
+    def receive(self) -> Iterator[Arrived]:
+        """Yield messages that have arrived, not too many at once."""
+        self.waker.clear()
+        for _ in range(_MOST_AT_ONCE):
+            if self._arrived.empty():
+                return
+            yield self._arrived.get()
+        self.waker.wake()
+
+    def close(self) -> None:
+        """Close the socket and end the threads."""
+        self._files.shutdown(cancel_futures=True)
+
+        def end() -> None:
+            self._ended = True
+
+        self._order(end)
+        self._thread.join(_STOP_S)
+        self.waker.close()
+
+    def _order(self, order: Callable[[], None]) -> None:
+        self._orders.put(order)
+        self._orders_waker.wake()
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        try:
+            self._files.submit(work)
+        except RuntimeError:  # the pool stops
+            log.debug("nothing is sent to remote workers any more")
+
+    # -- on the thread -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        poller = Poller[str]()
+        poller.add(self._channel, "message")
+        poller.add(self._orders_waker, "order")
+        while not self._ended:
+            try:
+                if "order" in poller.wait(_RETRY_S if self._leaving else 3600.0):
+                    self._orders_waker.clear()
+                while not self._orders.empty():
+                    self._orders.get()()
+                self._receive()
+                for identity in list(self._leaving):
+                    self._flush(identity)
+            except Exception:  # whatever it was: all the others' messages come through here, too
+                log.exception("the link to remote workers met a bug and goes on")
+                time.sleep(_RETRY_S)
+        self._channel.close()
+        self._orders_waker.close()
+
+    def _receive(self) -> None:
+        for _ in range(_MOST_AT_ONCE):
+            frames = self._channel.receive()
+            if frames is None:
+                return
+            identity = frames[0]
+            if not self._is_known(identity, self._channel.sender_key):
+                continue
+            try:
+                assembly = self._assemblies.setdefault(identity, Assembly(MOST_BYTES))
+                whole = assembly.take([*frames[1:], *self._channel.attached])
+                if whole:
+                    self._take(identity, whole)
+            except BadMessage as exc:
+                self._arrive(Arrived(identity, b"", error=exc))
+                self.keys.revoke(*_owner(identity))
+
+    def _is_known(self, identity: bytes, key: str) -> bool:
+        """Return True for who shows the key that the worker was given whose name he says."""
+        owner = self.keys.owner(key)
+        try:
+            known = owner is not None and owner == _owner(identity)
+        except ValueError:
+            known = False
+        if not known:
+            self.counts["remote_refused"] += 1
+            now = time.monotonic()
+            if now >= self._tell_at:
+                self._tell_at = now + _TOLD_EVERY_S
+                who = "a key that is worth nothing any more" if owner is None else f"the key of {owner[0]!r}"
+                log.warning(
+                    "dropped a message of a remote worker: it came under %r with %s; dropped so far: %d",
+                    identity[:60].rpartition(b":")[0], who, self.counts["remote_refused"],
+                )  # fmt: skip
+        return known
+
+    def _take(self, identity: bytes, whole: list[bytes | memoryview]) -> None:
+        """Pass a whole message on, after its files have found their places."""
+        message = from_worker(bytes(whole[0]))
+        task = None
+        if isinstance(message, TaskDone | TaskFailed | TaskReturned):
+            key = (*_owner(identity), message.task_id, message.attempt)
+            task = self._under_way.pop(key, None)
+        if isinstance(message, TaskDone) and message.files:
+            if task is None:
+                self.counts["late_remote_files"] += 1
+                return
+            done = message
+            self._submit(lambda: self._put_back(identity, done, task, whole[1:]))
+        else:
+            self._arrive(Arrived(identity, whole[0], whole[1:]))
+
+    def _arrive(self, arrived: Arrived) -> None:
+        self._arrived.put(arrived)
+        self.waker.wake()
+
+    def _leave(self, identity: bytes, frames: Frames) -> None:
+        self._leaving.setdefault(identity, collections.deque()).append(self._parting.parted(frames))
+        self._flush(identity)
+
+    def _flush(self, identity: bytes) -> None:
+        """Send what a worker takes now."""
+        waiting = self._leaving.get(identity)
+        while waiting:
+            piece = self._held.pop(identity, None) or next(waiting[0], None)
+            if piece is None:
+                waiting.popleft()
+                continue
+            sent = self._channel.send_to(identity, piece)
+            if sent is SendResult.SLOW:
+                self._held[identity] = piece
+                return
+            if sent is SendResult.GONE:  # its silence brings the tasks back
+                self.counts["unsent_to_remote"] += 1
+                waiting.clear()
+        self._leaving.pop(identity, None)
+
+    def _revoke(self, worker: str, incarnation: int) -> None:
+        for known in (self._assemblies, self._leaving, self._held):
+            for identity in list(known):
+                name, number = _owner(identity)
+                if name == worker and number <= incarnation:
+                    known.pop(identity)
+        for key in list(self._under_way):
+            if key[0] == worker and key[1] <= incarnation:
+                self._under_way.pop(key, None)
+
+    # -- on the threads for files ------------------------------------------------------------------
+
+    def _send_task(self, identity: bytes, run: RunTask, frames: list[bytes | memoryview]) -> None:
+        """Send a task with what it reads; what carries files by another way may tell of them later."""
+        wanted = []
+        if self.carry is not None and isinstance(run.task, GenerateTask):
+            wanted = sorted({part.init_audio for part in run.task.parts if part.init_audio is not None})
+        if not wanted or self.carry is None:
+            self._send_with_files(identity, run, frames, {})
+            return
+        left, placed, lock = set(wanted), dict[str, str](), threading.Lock()
+
+        def brought(path: str, there: str | None) -> None:
+            with lock:
+                if there is not None:
+                    placed[path] = there
+                left.discard(path)
+                if left:
+                    return
+            self._submit(lambda: self._send_with_files(identity, run, frames, placed))
+
+        for path in wanted:
+            self.carry(*_owner(identity), path, functools.partial(brought, path))
+
+    def _send_with_files(
+        self, identity: bytes, run: RunTask, frames: list[bytes | memoryview], placed: Mapping[str, str]
+    ) -> None:
+        try:
+            with self._slot_lock:  # a reader of slots is one thread's
+                task, tensors = inlined(run.task, frames, self._slots)
+            files = read_inputs(task, set(placed))
+            sent = structs.replace(run, task=task, grants=(), files=tuple(files), placed=dict(placed))
+            message: list[bytes | memoryview] = [packing.pack(sent), *tensors, *files.values()]
+        except Exception as exc:
+            if not isinstance(exc, AudioPoolError):
+                log.exception("task %d could not be sent to a remote worker", run.task_id)
+                exc = StorageError(f"the task could not be sent to its worker: {exc}")
+            self._fail(identity, run.incarnation, run.task_id, run.attempt, exc)
+        else:
+            self._order(lambda: self._leave(identity, message))
+
+    def _put_back(self, identity: bytes, done: TaskDone, task: Task, frames: list[bytes | memoryview]) -> None:
+        try:
+            results, rest = put_back(done, task, frames)
+        except Exception as exc:
+            if isinstance(exc, BadMessage):
+                self._arrive(Arrived(identity, b"", error=exc))
+                return
+            if not isinstance(exc, AudioPoolError):
+                log.exception("the files of task %d could not be kept", done.task_id)
+                exc = StorageError(f"a finished sound could not be kept: {exc}")
+            self._fail(identity, done.incarnation, done.task_id, done.attempt, exc)
+        else:
+            message = packing.pack(structs.replace(done, results=results, files=()))
+            self._arrive(Arrived(identity, message, rest))
+
+    def _fail(self, identity: bytes, incarnation: int, task: int, attempt: int, exc: AudioPoolError) -> None:
+        failed = TaskFailed(incarnation=incarnation, task_id=task, attempt=attempt, failure=Failure.of(exc))
+        self._arrive(Arrived(identity, packing.pack(failed)))
+
+
+def _owner(identity: bytes) -> tuple[str, int]:
+    """Return the worker and incarnation that a routing id names. Raises ValueError."""
+    name, number, _, _ = identity.decode().rsplit(":", 3)
+    return name, int(number)
