@@ -110,6 +110,8 @@ class WorkerStatus(PlainMapping, Struct, frozen=True, kw_only=True):
     crashes: int = 0
     """In a row, without a finished task."""
     error: str | None = None
+    pending: str | None = None
+    """Why it has no place yet on another machine, while it is ``starting``."""
     models: tuple[ModelReport, ...] = ()
     """Its engines, and whether they are in memory."""
     room_bytes: int | None = None

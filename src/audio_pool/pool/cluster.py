@@ -13,6 +13,7 @@ from audio_pool.config import ClusterConfig
 from audio_pool.pool.inbox import Item
 from audio_pool.pool.launchers import OnExit, ProcessSpec, WorkerLauncher
 from audio_pool.pool.launchers.local import LocalLauncher
+from audio_pool.pool.launchers.ray import RayLauncher
 from audio_pool.pool.remote_link import RemoteLink
 
 __all__ = ["Cluster"]
@@ -38,7 +39,13 @@ class Cluster:
         """
         bind = config.bind or ("tcp://127.0.0.1:*" if config.launcher == "tcp" else "tcp://0.0.0.0:*")
         self.link = RemoteLink(bind, arena, config.link_mbit)
-        self._launcher: WorkerLauncher = LocalLauncher(self.link.endpoint, log_dir, on_exit)
+        self._launcher: WorkerLauncher
+        if config.launcher == "ray":
+            port = int(self.link.endpoint.rpartition(":")[2])
+            launcher = RayLauncher(port, config, log_dir, on_exit, post)
+            self._launcher, self.link.carry = launcher, launcher.bring
+        else:
+            self._launcher = LocalLauncher(self.link.endpoint, log_dir, on_exit)
 
     def beside(self, local: WorkerLauncher) -> WorkerLauncher:
         """Return what starts both sorts of workers."""

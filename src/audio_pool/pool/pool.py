@@ -154,7 +154,7 @@ class AudioPool(OwnRooms, PoolApi):
         return self
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
-        """Return when every worker is ready.
+        """Return when every worker is ready, but for those that have no place yet on another machine.
 
         Raises:
             AudioPoolError: the start-up error of the first worker that failed.
@@ -167,7 +167,7 @@ class AudioPool(OwnRooms, PoolApi):
         while time.monotonic() < deadline:
             workers = self._on_router(
                 lambda parts: [
-                    ("loading" if w.coming else w.state, w.failure)
+                    ("loading" if w.coming else "ready" if w.pending else w.state, w.failure)
                     for w in parts.router.scheduler.workers.workers.values()
                 ]
             )

@@ -201,6 +201,7 @@ class StatusView:
             models=tuple(models_on(worker, time.monotonic(), discreet=discreet)),
             room_bytes=worker.room_bytes,
             at_work=at_work(worker, time.monotonic()),
+            pending=worker.pending or None,
             error=None if worker.failure is None else worker.failure.code if discreet else worker.failure.message,
         )
 

@@ -78,7 +78,7 @@ class BuiltTask(Struct, frozen=True, kw_only=True):
 
     task: Task
     grants: tuple[Grant, ...] = ()
-    frames: Sequence[bytes | memoryview] = ()
+    frames: Sequence[bytes | memoryview] = []
     request_ids: tuple[str, ...] = ()
 
 
@@ -243,7 +243,7 @@ class TaskBuilder:
             candidates=work.raw.candidates,
             made=work.raw.made,
         )
-        frames = self._frames.get((work.job, work.raw.inline), ())
+        frames = self._frames.get((work.job, work.raw.inline), [])
         return BuiltTask(task=task, frames=frames, request_ids=(inputs.request_id,))
 
     def _render(self, work: RenderWork) -> RenderTask:

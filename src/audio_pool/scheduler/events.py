@@ -50,6 +50,7 @@ __all__ = [
     "WorkerExited",
     "WorkerHello",
     "WorkerMisspoke",
+    "WorkerPending",
     "WorkerReady",
 ]
 
@@ -180,6 +181,17 @@ class WorkerHello(Struct, frozen=True, kw_only=True, tag=True):
 
     worker: str
     incarnation: int
+
+
+class WorkerPending(Struct, frozen=True, kw_only=True, tag=True):
+    """A worker that is being started waits for a place, or has found one."""
+
+    worker: str
+    incarnation: int
+    why: str = ""
+    """What it lacks; "": nothing is known of that."""
+    within_s: float = 0.0
+    """How long it may wait, from now on; 0: it has its place, and is expected to say hello."""
 
 
 class WorkerReady(Struct, frozen=True, kw_only=True, tag=True):
@@ -403,6 +415,7 @@ Event = (
     | HostModel
     | RetireModel
     | WorkerMisspoke
+    | WorkerPending
     | WorkerExited
     | TaskProgress
     | TaskChunk

@@ -168,6 +168,8 @@ class Scheduler:
                 self._dispatch()
             case events.LoadFailed():
                 self.workers.on_load_failed(event.worker, event.incarnation, event.failure)
+            case events.WorkerPending():
+                self.workers.on_pending(event.worker, event.incarnation, event.why, event.within_s, now)
             case events.WorkerMisspoke():
                 self._ledger.out += self.workers.on_misspoke(event.worker, event.incarnation, event.reason)
             case events.WorkerExited():

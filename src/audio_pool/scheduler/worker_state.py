@@ -133,6 +133,8 @@ class WorkerState(Struct, kw_only=True):
     """In order of sending."""
     due: float | None = None
     """When the present state has lasted too long, or (down, broken) when to start."""
+    pending: str = ""
+    """Why it has not been placed yet, while it is being started elsewhere."""
     last_sign: float = 0.0
     lanes: dict[Thread, LaneReport] = field(default_factory=dict)
     """What its threads were at by its last heartbeat."""

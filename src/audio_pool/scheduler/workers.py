@@ -99,12 +99,20 @@ class WorkerTable:
         worker = self.workers.get(name)
         return worker if worker is not None and worker.incarnation == incarnation else None
 
+    def on_pending(self, name: str, incarnation: int, why: str, within_s: float, now: float) -> None:
+        """Note why a worker that is being started waits for a place, and how long it may; 0: it has found one."""
+        worker = self.current(name, incarnation)
+        if worker is not None and worker.state == "starting" and not worker.killed:
+            worker.pending, worker.due = why, now + (within_s or self.limits.hello_timeout_s)
+            self.changed(worker)
+
     def on_hello(self, name: str, incarnation: int, now: float) -> bool:
         """Note a hello; return True if the Load message should be sent now."""
         worker = self.current(name, incarnation)
         if worker is None or worker.state != "starting":
             return False
         worker.state, worker.due, worker.last_sign = "loading", now + self.limits.load_timeout_s, now
+        worker.pending = ""
         self.changed(worker)
         return True
 
@@ -226,6 +234,7 @@ class WorkerTable:
         if worker is None or worker.state in ("down", "gone", "broken"):
             return []
         held, worker.tasks = list(worker.tasks.values()), {}
+        worker.pending = ""
         on_order = worker.called_off or worker.state == "stopping"
         worker.killed, worker.misspoke, worker.called_off = False, "", ""  # done; what is due next is its restart
         if self.stopping:

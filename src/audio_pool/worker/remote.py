@@ -27,7 +27,7 @@ from audio_pool.transport.worker_keys import WorkerCredentials
 from audio_pool.transport.worker_messages import RunTask
 from audio_pool.worker.runner import Outcome
 
-__all__ = ["Remote"]
+__all__ = ["Remote", "own_folder"]
 
 _WAIT_S = 10.0
 """For another worker that sweeps."""
@@ -40,7 +40,7 @@ class Remote:
         self.secret = credentials.secret
         self._keys = credentials.keys
         self._parting = Parting(best_codec(credentials.link_mbit))
-        self._folder = _own_folder()
+        self._folder = own_folder()
         self._names: dict[tuple[int, int], dict[str, str]] = {}
         """What its files are called where the task comes from, by task and attempt."""
 
@@ -106,7 +106,7 @@ class Remote:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _own_folder() -> Path:
+def own_folder() -> Path:
     """Return a folder of this process alone, after removing those of processes that are gone."""
     base = Path(tempfile.gettempdir()) / f"audio_pool-remote-{os.getuid()}"
     base.mkdir(mode=0o700, exist_ok=True)
