@@ -18,8 +18,8 @@ from audio_pool.config.loudness import LoudnessProfile
 from audio_pool.config.memory import DeviceConfig, MemoryConfig
 from audio_pool.config.presets import PresetConfig
 from audio_pool.config.provenance import ProvenanceConfig
-from audio_pool.object_settings import ObjectsConfig
 from audio_pool.config.workers import WorkerConfig, process_names
+from audio_pool.object_settings import ObjectsConfig
 from audio_pool.types import (
     BitDepth,
     Candidates,

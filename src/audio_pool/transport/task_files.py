@@ -19,14 +19,19 @@ from audio_pool.tasks import (
     ClapTask,
     CraftTask,
     DrawTask,
+    EchoTask,
+    EmbedTask,
     GeneratePart,
     GenerateTask,
+    LoadTask,
     MasteredSound,
     MasterTask,
     Rendered,
     RenderTask,
     Task,
     TaskResult,
+    TraceTask,
+    UnloadTask,
 )
 
 __all__ = ["Input", "Output", "inputs_of", "moved", "output_of", "relocated", "retold"]
@@ -65,8 +70,13 @@ def inputs_of(task: Task) -> list[Input]:
         case CraftTask() | ClapTask():
             found = [Input(path, "paths", Roots(task.roots)) for path in task.paths]
             found += [Input(path, "sounds") for path in task.sounds]
-        case _:
-            pass
+        case TraceTask():
+            found = [Input(path, "path", Roots(task.roots)) for path in (task.path,) if path]
+            found += [Input(path, "sounds") for path in task.sounds]
+            found += [Input(path, "provenance.certificate") for path in (task.certificate,) if path]
+            found += [Input(one.master, "master") for one in task.against]
+        case MasterTask() | EchoTask() | EmbedTask() | LoadTask() | UnloadTask():
+            pass  # named one by one: of another kind somebody has to say what it reads
     return list({one.path: one for one in found}.values())
 
 
@@ -123,7 +133,16 @@ def relocated(task: Task, found: Mapping[str, str], folder: str) -> Task:
         case ClapTask():
             paths, sounds = [found[path] for path in task.paths], [found[path] for path in task.sounds]
             return structs.replace(task, paths=paths, sounds=sounds, roots=None)
-        case _:
+        case TraceTask():
+            return structs.replace(
+                task,
+                path=found[task.path] if task.path else "",
+                roots=None,
+                sounds=tuple(found[path] for path in task.sounds),
+                certificate=found[task.certificate] if task.certificate else "",
+                against=tuple(structs.replace(one, master=found[one.master]) for one in task.against),
+            )
+        case EchoTask() | EmbedTask() | LoadTask() | UnloadTask():
             return task
 
 
