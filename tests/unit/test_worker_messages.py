@@ -13,6 +13,7 @@ from tests.support.recipes import RENDITION, SHAPE, recipe
 from audio_pool.craft import CraftForm, Loop
 from audio_pool.engine_info import EngineInfo, Notes, OptionInfo
 from audio_pool.errors import BadMessage
+from audio_pool.heard import Against
 from audio_pool.reports import CandidateReport, QualityReport, WorkerReport
 from audio_pool.results import Failure, FinishedSound, RenditionReport, SoundMetadata
 from audio_pool.tasks import (
@@ -41,6 +42,7 @@ from audio_pool.tasks import (
     Task,
     TaskResult,
     TensorRef,
+    TraceTask,
     Unloaded,
     UnloadTask,
 )
@@ -81,6 +83,7 @@ TASKS: list[Task] = [
     MasterTask(job=7, recipe=recipe(), mastering=SPEC, candidates=CANDIDATES, made=MADE),
     EmbedTask(job=7, engine="words", text="rain"),
     RenderTask(job=7, master="/m", out="/o", rendition=RENDITION, loop=True, comment="{}"),
+    TraceTask(job=9, path="/p", roots=("/r",), name="p", against=(Against(number=1, master="/m", loop=False),)),
     DrawTask(job=7, master="/m", out="/o", picture=Picture(mel_bands=64, highest_hz=8000.0, dark=True), title="rain"),
     EchoTask(job=7, payload=b"\0\xff"),
     ClapTask(job=7, engine="clap", operation="similarity", texts=["a"], paths=["/p"]),
