@@ -97,6 +97,9 @@ endif
 
 # several machines: PostgreSQL, an object store and Ray, real ones that the tests start; in an environment of its own
 # (Ray alone is 70 MB to fetch and 240 MB on the disk)
+# the tests of the store and the cache on one machine, which are run against PostgreSQL as well
+STORE_TESTS := $(addprefix tests/unit/test_,$(addsuffix .py,store pins library teaching uses semantic_cache_exact \
+	semantic_cache_near preferred trust cache_registry duplicates eviction bags cache_identity))
 POSTGRES ?= $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 
 .venv-cluster/.test: pyproject.toml constraints.txt
@@ -110,6 +113,10 @@ ifeq ($(POSTGRES),)
 endif
 	AUDIO_POOL_POSTGRES=$(POSTGRES) .venv-cluster/bin/python -m pytest -q -rs -n auto --maxprocesses 2 --dist loadfile \
 		--no-loadscope-reorder --max-worker-restart 0 tests/cluster
+ifneq ($(POSTGRES),)
+	AUDIO_POOL_POSTGRES=$(POSTGRES) .venv-cluster/bin/python -m pytest -q -n auto --maxprocesses 2 --dist loadfile \
+		--max-worker-restart 0 -p tests.support.on_postgres -m "not sqlite" $(STORE_TESTS)
+endif
 
 # the pictures of docs/console.md, taken of the real page
 console-pictures: .venv-browser/.test

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests.cluster.heads import Heads
 from tests.support.postgres import PostgresServer, postgres_programs
 
 _numbers = itertools.count(1)
@@ -30,3 +32,10 @@ def database(postgres: PostgresServer) -> Iterator[str]:
     """The address of an empty database."""
     with postgres.database(f"test_{next(_numbers)}") as url:
         yield url
+
+
+@pytest.fixture
+def heads(database: str, tmp_path: Path) -> Iterator[Heads]:
+    """Opens heads on that database: ``heads.open("a")``."""
+    with Heads(database, tmp_path) as heads:
+        yield heads

@@ -111,6 +111,7 @@ def test_a_sound_made_anew_is_known_by_both_of_its_files(cache: SoundCache) -> N
     assert registry.with_file(digest(second.path))[0].entry_id == second.id
 
 
+@pytest.mark.sqlite
 def test_a_backup_carries_fingerprints_and_what_is_remembered(cache: SoundCache, tmp_path: Path) -> None:
     entry = cache.put(finished(cache, "rain", 1), {})
     gone = cache.put(finished(cache, "wind", 2), {})
@@ -129,6 +130,7 @@ def test_a_backup_carries_fingerprints_and_what_is_remembered(cache: SoundCache,
     other.close()
 
 
+@pytest.mark.sqlite
 def test_a_command_makes_the_fingerprints_that_are_lacking(cache: SoundCache) -> None:
     entry = cache.put(finished(cache, "rain", 1, known=False), {})
     wanted = finished(cache, "rain", 1).fingerprint

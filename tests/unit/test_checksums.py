@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from audio_pool.cache.opening import open_store
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.exchange.checksums import Checksums
 from audio_pool.exchange.exporting import _is_kept
@@ -20,7 +21,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteStore]:
-    with contextlib.closing(SqliteStore(tmp_path_factory.mktemp("cache"))) as store:
+    with contextlib.closing(open_store(tmp_path_factory.mktemp("cache"))) as store:
         yield store
 
 

@@ -11,13 +11,14 @@ import pytest
 from tests.support.cache_sounds import sound, write_flac
 
 from audio_pool.cache.duplicates import Group, duplicate_groups, groups_around
+from audio_pool.cache.opening import open_store
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.errors import InvalidRequest
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "cache")
+    opened = open_store(tmp_path / "cache")
     yield opened
     opened.close()
 

@@ -90,6 +90,7 @@ def gone_first(cache: SoundCache, most: int, clock: Clock) -> list[int]:
     return [one.sound.entry_id for one in victims(cache.store, limits, clock.now, is_recent=cache.usage.is_recent)]
 
 
+@pytest.mark.sqlite
 def test_the_cheap_the_unused_the_poor_and_the_many_go_first(opened: Open, clock: Clock) -> None:
     cache = opened()
     usual = keep(cache, seed=1)
@@ -170,6 +171,7 @@ def test_the_whole_and_a_namespace_count_one_sound_once(opened: Open) -> None:
     assert ids_in(cache.store) == others | {games[3]}, "two went for their namespace, and one more for the whole"
 
 
+@pytest.mark.sqlite
 def test_age_ends_a_sound_and_each_namespace_may_have_its_own(opened: Open, clock: Clock) -> None:
     cache = opened(ttl_s=10 * DAY, ttls_s={"short": DAY, "forever": 0.0})
     usual, short, forever = (keep(cache, seed=1, namespace=name) for name in ("default", "short", "forever"))
@@ -275,6 +277,7 @@ def test_a_few_go_at_a_time_and_new_sounds_come_in_between(opened: Open, monkeyp
     assert len(ids_in(cache.store)) <= 4
 
 
+@pytest.mark.sqlite
 def test_windows_are_read_one_after_another(opened: Open, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_WINDOW", 3)
     asked = []
@@ -311,6 +314,7 @@ def test_a_database_that_is_locked_ends_the_spell_and_not_the_pool(
     assert len(ids_in(cache.store)) == 1
 
 
+@pytest.mark.sqlite
 def test_nothing_goes_before_every_sound_has_its_figures(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -413,6 +417,7 @@ def test_what_is_told_to_go_next_is_what_goes_then(opened: Open, tmp_path: Path,
     assert before - ids_in(cache.store) == {entry for entry, _ in due}
 
 
+@pytest.mark.sqlite
 def test_where_only_ages_are_bounded_the_oldest_are_told_to_go_next(opened: Open, clock: Clock) -> None:
     cache = opened(ttl_s=10 * DAY)
     old, fresh = keep(cache, seed=1), 0

@@ -209,7 +209,7 @@ def test_the_words_of_another_process_are_found_and_those_of_removed_sounds_are_
         first.remove([gone])
         assert [one.id for one in second.search(SoundSearch(words="gong")).sounds] == [stays]
         assert [one.id for one in found(first, words="gong").sounds] == [stays]
-        index = tmp_path / "cache" / "index" / words_file.FILES
+        index = first.store.index_dir / words_file.FILES
         index.write_bytes(b"this is no database" * 100)
     with AudioSemanticCache(tmp_path / "cache") as third:
         assert [one.id for one in third.search(SoundSearch(words="gong")).sounds] == [stays]
@@ -292,6 +292,7 @@ def test_marks_come_along_with_an_export_and_survive_a_damaged_database(tmp_path
         assert (seen.prompt, seen.rating, seen.tags) == ("a gong", 3, ("deep",))
 
 
+@pytest.mark.sqlite
 def test_a_stray_mark_is_found_and_removed(tmp_path: Path) -> None:
     SoundCache(tmp_path / "cache").close()
     harm(tmp_path / "cache", "INSERT INTO marks VALUES (77, 3, 0, 0, 0.0)")

@@ -78,6 +78,7 @@ def test_of_pinned_ones_alone_none_goes(strategy) -> None:
     assert surplus([*pinned, Variant(4, 0.9, 0.0, None)], 1, strategy) == {4}
 
 
+@pytest.mark.sqlite
 def test_what_removes_by_rule_spares_them_unless_told(
     cache: SoundCache, manager: AudioSemanticCache, tmp_path: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_what_takes_the_place_of_a_pinned_one_is_pinned(cache: SoundCache) -> No
     assert second != first and cache.store.pins.pinned() == {second}
 
 
+@pytest.mark.sqlite
 def test_a_backup_keeps_them(cache: SoundCache, tmp_path: Path) -> None:
     keep(cache, "wind", 1)
     cache.store.pins.pin([keep(cache, "rain", 2)])

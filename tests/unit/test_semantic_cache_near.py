@@ -15,9 +15,9 @@ import pytest
 from tests.support.cache_sounds import harm, recipe, sound
 
 from audio_pool.cache.explain import explain
+from audio_pool.cache.opening import open_store
 from audio_pool.cache.settings import filters_of
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.store import KeptVector, Vectors
 from audio_pool.cache.vectors import VectorSpace
 from audio_pool.cache.verify import verify
@@ -39,7 +39,7 @@ def cache(tmp_path: Path):
     opened = SoundCache(tmp_path / "cache", rng=random.Random(1), max_per_prompt=100)
     yield opened
     opened.close()
-    store = SqliteStore(tmp_path / "cache")
+    store = open_store(tmp_path / "cache")
     assert verify(store).problems == []
     store.close()
 
@@ -180,7 +180,7 @@ class _SlowToGive:
 
 
 def test_a_searcher_never_waits_for_the_writer(cache: SoundCache, tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "cache", create=False)
+    store = open_store(tmp_path / "cache", create=False)
     first = keep(cache, seed=1)
     space = VectorSpace(store, "minilm")
     keep(cache, seed=2)
@@ -215,7 +215,7 @@ ALL = filters_of(recipe(), Query(same_settings="any"))
 
 
 def opened_space(tmp_path: Path) -> VectorSpace:
-    return VectorSpace(SqliteStore(tmp_path / "cache", create=False), "minilm")
+    return VectorSpace(open_store(tmp_path / "cache", create=False), "minilm")
 
 
 def saved_space(tmp_path: Path) -> Path:
@@ -225,6 +225,7 @@ def saved_space(tmp_path: Path) -> Path:
     return space.snapshot
 
 
+@pytest.mark.sqlite
 def test_a_snapshot_is_loaded_and_caught_up(cache: SoundCache, tmp_path: Path) -> None:
     first, second = keep(cache, seed=1), keep(cache, seed=2)
     saved_space(tmp_path)
@@ -266,13 +267,14 @@ def test_a_snapshot_of_another_store_is_not_believed(cache: SoundCache, tmp_path
         keep(other, seed=seed)
     other.close()
     entry_id = keep(cache)
-    (tmp_path / "cache" / "index").mkdir(exist_ok=True)
-    for path in (tmp_path / "other" / "index").iterdir():
-        (tmp_path / "cache" / "index" / path.name).write_bytes(path.read_bytes())
+    cache.store.index_dir.mkdir(exist_ok=True)
+    for path in other.store.index_dir.iterdir():
+        (cache.store.index_dir / path.name).write_bytes(path.read_bytes())
     assert set(opened_space(tmp_path).search(vector(0), 10, ALL)) == {entry_id}
     verify(cache.store, fix=True, confirm=True)
 
 
+@pytest.mark.sqlite
 def test_an_index_that_lost_touch_with_the_changes_starts_afresh(cache: SoundCache) -> None:
     cache.prepare(["minilm"])
     entry_id = keep(cache, seed=1)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.support.cache_sounds import harm, ids_in, recipe, sound
 
+from audio_pool.cache.opening import open_store
 from audio_pool.cache.settings import filters_of
 from audio_pool.cache.sqlite.database import transaction
 from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION
@@ -27,7 +28,7 @@ ANY = filters_of(recipe(), Query(same_settings="any"))
 
 @pytest.fixture
 def store(tmp_path: Path):
-    opened = SqliteStore(tmp_path / "cache")
+    opened = open_store(tmp_path / "cache")
     yield opened
     assert verify(opened).problems == []
     opened.close()
@@ -74,6 +75,7 @@ def test_replace_puts_the_new_sound_in_the_old_ones_place(store: SqliteStore) ->
     assert os.path.exists(second.path)
 
 
+@pytest.mark.sqlite
 def test_a_sound_that_was_written_to_another_disk_is_kept(store: SqliteStore, tmp_path: Path) -> None:
     memory = Path("/dev/shm")
     if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
@@ -145,7 +147,7 @@ def test_a_rendition_of_a_removed_entry_is_refused_and_its_file_left(store: Sqli
 
 
 def test_changes_are_followed_across_connections(store: SqliteStore, tmp_path: Path) -> None:
-    other = SqliteStore(tmp_path / "cache", create=False)
+    other = open_store(tmp_path / "cache", create=False)
     before, version = other.changes.last_seq(), other.changes.version()
     entry = store.entries.put(sound(store.blobs.incoming), {})
     store.entries.remove([entry.id])
@@ -155,6 +157,7 @@ def test_changes_are_followed_across_connections(store: SqliteStore, tmp_path: P
     other.close()
 
 
+@pytest.mark.sqlite
 def test_changes_that_are_no_longer_all_known_say_so(store: SqliteStore, tmp_path: Path) -> None:
     for seed in range(3):
         store.entries.put(sound(store.blobs.incoming, seed=seed), {})
@@ -183,32 +186,35 @@ def test_what_is_not_flac_is_refused(store: SqliteStore, content: bytes) -> None
 
 def test_a_directory_that_does_not_exist_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="does not exist"):
-        SqliteStore(tmp_path / "typo", create=False)
+        open_store(tmp_path / "typo", create=False)
     assert not (tmp_path / "typo").exists()
     with pytest.raises(NotFound, match="holds no sound cache"):
-        SqliteStore(tmp_path, create=False)
+        open_store(tmp_path, create=False)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.sqlite
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
-    SqliteStore(tmp_path).close()
+    open_store(tmp_path).close()
     db = sqlite3.connect(tmp_path / "cache.sqlite3")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     db.close()
     with pytest.raises(StorageError, match=f"schema version {SCHEMA_VERSION + 1}.*up to {SCHEMA_VERSION}"):
-        SqliteStore(tmp_path)
+        open_store(tmp_path)
     db = sqlite3.connect(tmp_path / "cache.sqlite3")
     assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
     db.close()
 
 
+@pytest.mark.sqlite
 def test_a_damaged_database_says_so(tmp_path: Path) -> None:
-    SqliteStore(tmp_path).close()
+    open_store(tmp_path).close()
     (tmp_path / "cache.sqlite3").write_bytes(b"not a database, whatever its name says" * 100)
     with pytest.raises(StorageError, match="is damaged"):
-        SqliteStore(tmp_path)
+        open_store(tmp_path)
 
 
+@pytest.mark.sqlite
 def test_a_failed_commit_leaves_the_file_where_it_was(store: SqliteStore, tmp_path: Path) -> None:
     made = sound(store.blobs.incoming)
     refusal = "CREATE TRIGGER no BEFORE INSERT ON provenance BEGIN SELECT raise(ABORT, 'no'); END"
@@ -233,7 +239,7 @@ def test_a_dead_owners_leftovers_are_swept_and_a_living_ones_are_not(store: Sqli
     root = tmp_path / "cache"
     (dead / f"{orphan.stem}.placing").write_text(str(orphan.relative_to(root)))
     (dead / f"{Path(kept.path).stem}.placing").write_text(str(Path(kept.path).relative_to(root)))
-    SqliteStore(root).close()
+    open_store(root).close()
     assert not dead.exists()
     assert not orphan.exists()
     assert living.exists()
@@ -241,7 +247,7 @@ def test_a_dead_owners_leftovers_are_swept_and_a_living_ones_are_not(store: Sqli
 
 
 def test_a_move_that_a_power_cut_undid_is_made_again(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path)
+    store = open_store(tmp_path)
     made = sound(store.blobs.incoming)
     entry = store.entries.put(made, {})
     content = Path(entry.path).read_bytes()
@@ -249,7 +255,7 @@ def test_a_move_that_a_power_cut_undid_is_made_again(tmp_path: Path) -> None:
     Path(made.path).parent.mkdir()
     os.replace(entry.path, made.path)
     os.rmdir(Path(entry.path).parent)
-    again = SqliteStore(tmp_path)
+    again = open_store(tmp_path)
     assert Path(entry.path).read_bytes() == content
     assert not os.path.exists(made.path)
     assert verify(again).problems == []
@@ -257,18 +263,19 @@ def test_a_move_that_a_power_cut_undid_is_made_again(tmp_path: Path) -> None:
 
 
 def test_a_mark_cannot_point_out_of_the_cache(tmp_path: Path) -> None:
-    SqliteStore(tmp_path / "cache").close()
+    open_store(tmp_path / "cache").close()
     precious = tmp_path / "precious.txt"
     precious.write_text("x")
     dead = tmp_path / "cache" / "incoming" / "1-dead"
     dead.mkdir()
     (dead / "a.placing").write_text("audio/../../precious.txt")
-    SqliteStore(tmp_path / "cache").close()
+    open_store(tmp_path / "cache").close()
     assert precious.exists()
 
 
+@pytest.mark.sqlite
 def test_files_that_were_leaving_before_a_crash_are_unlinked_at_an_opening_when_they_are_due(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path, grace_s=0.0)
+    store = open_store(tmp_path, grace_s=0.0)
     entry = store.entries.put(sound(store.blobs.incoming), {})
     file = str(Path(entry.path).relative_to(tmp_path))
     with store.database.writing("removing, and killed before the unlinking") as db, transaction(db):
@@ -276,30 +283,32 @@ def test_files_that_were_leaving_before_a_crash_are_unlinked_at_an_opening_when_
         db.execute("DELETE FROM entries")
     store.close()
     assert os.path.exists(entry.path)
-    again = SqliteStore(tmp_path)
+    again = open_store(tmp_path)
     assert not os.path.exists(entry.path) and not again.checks.knows(file)
     again.close()
 
 
+@pytest.mark.sqlite
 def test_what_an_older_version_let_go_has_its_grace(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path)
+    store = open_store(tmp_path)
     entry = store.entries.put(sound(store.blobs.incoming), {})
     harm(tmp_path, "PRAGMA foreign_keys = ON", "INSERT INTO doomed SELECT file FROM entries", "DELETE FROM entries")
     store.close()
-    again = SqliteStore(tmp_path)
+    again = open_store(tmp_path)
     assert os.path.exists(entry.path) and len(again.leaving.files()) == 1
     assert again.leaving.unlink_due(at_once=True).files == 1
     assert not os.path.exists(entry.path)
     again.close()
 
 
+@pytest.mark.sqlite
 def test_a_new_canonical_version_files_old_entries_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = SqliteStore(tmp_path)
+    store = open_store(tmp_path)
     store.entries.put(sound(store.blobs.incoming, "the sound of rain"), {})
     store.close()
     monkeypatch.setattr("audio_pool.cache.entry.CANONICAL_VERSION", 1_000)
     monkeypatch.setattr("audio_pool.cache.sqlite.keys.CANONICAL_VERSION", 1_000)
-    again = SqliteStore(tmp_path)
+    again = open_store(tmp_path)
     assert len(again.entries.with_meaning("rain", ANY)) == 1
     again.close()
 
@@ -307,7 +316,7 @@ def test_a_new_canonical_version_files_old_entries_anew(tmp_path: Path, monkeypa
 def test_many_entries_are_filed_anew_in_steps_and_whoever_opens_next_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = SqliteStore(tmp_path)
+    store = open_store(tmp_path)
     prompts = [f"the sound of {thing}" for thing in ("rain", "wind", "thunder", "waves", "a bell")]
     for seed, prompt in enumerate(prompts):
         store.entries.put(sound(store.blobs.incoming, prompt, seed=seed), {})
@@ -320,17 +329,17 @@ def test_many_entries_are_filed_anew_in_steps_and_whoever_opens_next_goes_on(
     def found(opened: SqliteStore) -> int:
         return sum(len(opened.entries.with_meaning(prompt, ANY)) for prompt in prompts)
 
-    again = SqliteStore(tmp_path)
+    again = open_store(tmp_path)
     assert found(again) == 0 and len(again.entries.with_text(prompts[3], ANY)) == 1
     assert again.renew_keys(2) and found(again) == 2
     late = again.entries.put(sound(again.blobs.incoming, "the sound of a door", seed=9), {})
     again.close()
-    third = SqliteStore(tmp_path)
+    third = open_store(tmp_path)
     assert third.renew_keys(2) and found(third) == 4
     assert not third.renew_keys(100) and found(third) == 5
     assert [third.entries.with_text(prompt, ANY)[0].parse for prompt in prompts] == list(map(packed, prompts))
     assert [row.id for row in third.entries.with_meaning("a door", ANY)] == [late.id]
     third.close()
-    last = SqliteStore(tmp_path)
+    last = open_store(tmp_path)
     assert not last.renew_keys(2), "and it is done once"
     last.close()

@@ -17,10 +17,10 @@ from audio_pool.cache.calibration import Measured
 from audio_pool.cache.encoders import calibration_of
 from audio_pool.cache.explain import explain
 from audio_pool.cache.judgements import Given
+from audio_pool.cache.opening import open_store
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite.backup import backup, restore
 from audio_pool.cache.sqlite.rebuild import rebuild
-from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.verify import verify
 from audio_pool.cli.cache import group
 from audio_pool.errors import NotFound
@@ -233,6 +233,7 @@ def measured(space: str) -> Measured:
     return Measured(space=space, error=0.01, at_070=0.875, plain=0.9, **shares, **counts)
 
 
+@pytest.mark.sqlite
 def test_what_was_taught_is_read_of_a_damaged_database(tmp_path: Path) -> None:
     place = tmp_path / "cache"
     kept = taught(place)
@@ -250,6 +251,7 @@ def test_what_was_taught_is_read_of_a_damaged_database(tmp_path: Path) -> None:
     cache.close()
 
 
+@pytest.mark.sqlite
 def test_a_backup_brings_what_the_cache_does_not_know(tmp_path: Path) -> None:
     taught(tmp_path / "cache")
     backup(tmp_path / "cache", tmp_path / "it.tar")
@@ -270,6 +272,6 @@ def test_what_is_known_of_an_encoder_is_not_taken_for_true_of_another_model(tmp_
         "bge@/hub/models--BAAI--bge-small-en-v1.5/snapshots/5c38": 0.90, "bge@/models/multilingual-e5-small": None,
         "bge@intfloat/multilingual-e5-small@int8": None, "bge@BAAI/bge-m3": None, "multi@/models/bge-m3": None,
     }  # fmt: skip
-    with contextlib.closing(SqliteStore(tmp_path)) as store:
+    with contextlib.closing(open_store(tmp_path)) as store:
         found = {space: calibration_of(store, space) for space in known}
     assert {space: one and one.at_070 for space, one in found.items()} == known

@@ -156,6 +156,7 @@ def test_a_master_that_could_not_be_decoded_is_offered_only_once_it_was_compared
     assert hit(cache) is None and ids_in(cache.store) == set()
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "change",
     [

@@ -190,6 +190,7 @@ def test_misses_are_counted_by_their_words(cache: SoundCache) -> None:
     assert len(cache.store.uses.missed(1)) == 1
 
 
+@pytest.mark.sqlite
 def test_the_table_of_misses_is_bounded(cache: SoundCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_uses, "_MISSED_KEPT", 10)
     cache.store.uses.record(Counted({}, {}, {("default", "often"): 5}), 1.0)
@@ -201,6 +202,7 @@ def test_the_table_of_misses_is_bounded(cache: SoundCache, monkeypatch: pytest.M
     assert "prompt 99" in {one.prompt for one in kept}
 
 
+@pytest.mark.sqlite
 def test_entries_of_an_earlier_version_get_their_uses_in_the_background(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +221,7 @@ def test_entries_of_an_earlier_version_get_their_uses_in_the_background(
     cache.close()
 
 
+@pytest.mark.sqlite
 def test_metadata_that_cannot_be_read_costs_nothing_more(cache: SoundCache) -> None:
     entry_id = keep(cache)
     harm(Path(cache.store.location), "DELETE FROM uses", "UPDATE provenance SET metadata = x'7b74'")

@@ -42,6 +42,9 @@ class Checks(Protocol):
     def masters(self) -> list[KeptFile]:
         """Return every master that a row names."""
 
+    def masters_after(self, after: int, limit: int) -> list[KeptFile]:
+        """Return the next masters by ascending id."""
+
     def master(self, entry_id: int) -> KeptFile | None:
         """Return an entry's master; None where there is no such entry."""
 

@@ -172,6 +172,8 @@ class CacheKeeper:
             self._note(exc)
 
     def _look(self) -> None:
+        if trouble := self.current.store.trouble:
+            raise StorageError(trouble)
         with storage_errors("looking after the cache", self.current.store.location):
             directory = self._directory.fate
             database = self._database.fate if directory == "there" else "there"

@@ -25,6 +25,9 @@ LEASE_S = 30.0
 class MakingClaims(Protocol):
     """Which sounds are being made, and by whom."""
 
+    def alone(self) -> bool:
+        """Return True where it is known that nobody else makes sounds for this cache; on the router's thread."""
+
     def take(self, key: bytes) -> bool:
         """Take a claim, or keep one's own; False while another holds it, who lives and has renewed it.
 

@@ -26,11 +26,11 @@ from audio_pool.cache.eviction_plan import eviction_plan
 from audio_pool.cache.inventory import Chosen, Item, Only, Sort
 from audio_pool.cache.judgements import Judged
 from audio_pool.cache.limits import Limits
+from audio_pool.cache.opening import open_store
 from audio_pool.cache.quarantine import Quarantine
 from audio_pool.cache.regex_search import matching
 from audio_pool.cache.search import search
 from audio_pool.cache.spaces import Spaces
-from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.stats import stats_of
 from audio_pool.cache.store import Vector
 from audio_pool.cache.verify import as_json, verify
@@ -69,7 +69,7 @@ class AudioSemanticCache:
             NotFound: there is no such directory, or no cache in it.
             StorageError: it cannot be read.
         """
-        self._store = SqliteStore(cache_dir, create=False)
+        self._store = open_store(cache_dir, create=False)
         self._quarantine = Quarantine(self.directory)
         self._now = now
 

@@ -34,12 +34,13 @@ from audio_pool.cache.limits import UNBOUNDED, Limits
 from audio_pool.cache.lookup import Hit, HitType, Lookup, figure, offer, refused
 from audio_pool.cache.noted import noted_of
 from audio_pool.cache.objects.opening import upkeep_of
+from audio_pool.cache.opening import open_store
 from audio_pool.cache.policy import Candidate, Verdict, judge
 from audio_pool.cache.selection import CapStrategy, Standing, draw, of_nearest_length, of_nearest_prompts
 from audio_pool.cache.settings import filters_of
+from audio_pool.cache.shared import SharedStore
 from audio_pool.cache.spaces import Spaces
 from audio_pool.cache.sqlite.database import PATIENCE_S
-from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.store import Removal, Store, Vector
 from audio_pool.cache.teaching import Teaching
 from audio_pool.cache.trust import Trust
@@ -68,8 +69,6 @@ _KEYS_AT_ONCE = 2000
 _COUNT_S = 0.05
 _UNLINK_S = 0.1
 """Whoever has a sound to keep waits as long at most."""
-
-
 _MISS = Lookup()
 
 
@@ -88,6 +87,7 @@ class SoundCache:
         grace_s: float | None = None,
         patience_s: float = PATIENCE_S,
         blobs: BlobStore | None = None,
+        shared: SharedStore | None = None,
         now: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
@@ -102,15 +102,16 @@ class SoundCache:
             grace_s: how long a removed file stays, for every process on this directory; None: as it was (600).
             patience_s: how long a write waits for another process's.
             blobs: the files of an earlier opening that goes on.
+            shared: the database that holds the rows; None: the directory.
             now: seconds since 1970.
             rng: draws where no ``variant_seed`` is given.
 
-        Raises:
-            NotFound, StorageError.
+        Raises NotFound, StorageError.
         """
-        self.store: Store = SqliteStore(
-            directory, create=create, render_dir=render_dir, blobs=blobs, grace_s=grace_s, patience_s=patience_s
-        )
+        self.store: Store = open_store(
+            directory, shared=shared, create=create, render_dir=render_dir, blobs=blobs, grace_s=grace_s,
+            patience_s=patience_s,
+        )  # fmt: skip
         self._cap = VariantCap(self.store, max_per_prompt, cap_strategy, now)
         self.now = now
         self._rng = rng or random.Random()
@@ -433,8 +434,7 @@ class SoundCache:
 
     def has(self, entry_id: int, path: str) -> bool:
         """Return True where the entry is the one whose master lies there: ids of another opening say nothing."""
-        entry = self.store.entries.entry(entry_id)
-        return entry is not None and entry.path == path
+        return (entry := self.store.entries.entry(entry_id)) is not None and entry.path == path
 
     def find_rendition(self, entry_id: int, rendition: Rendition) -> str | None:
         """Return the path of the entry in another format, where it has been made and its file is whole."""

@@ -31,6 +31,7 @@ from audio_pool.cache.presets import KeptPresets
 from audio_pool.cache.registry import Registry
 from audio_pool.cache.seen import Seen
 from audio_pool.cache.settings import Filters, Settings
+from audio_pool.cache.sources import Sources
 from audio_pool.cache.uses import Uses
 from audio_pool.results import FinishedSound
 from audio_pool.types import Peaks, Picture, Recipe, Rendition
@@ -93,6 +94,9 @@ class Entries(Protocol):
 
     def entry(self, entry_id: int) -> Entry | None:
         """Return the entry; None where it has been removed or cannot be read."""
+
+    def preferred_among(self, ids: Sequence[int]) -> set[int]:
+        """Return those that are offered before others of their words."""
 
     def put(
         self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False, preferred: bool = False
@@ -288,6 +292,10 @@ class Store(Protocol):
         """True where the disk takes no writes; reading goes on."""
 
     @property
+    def trouble(self) -> str:
+        """Why nothing can be kept, where that is known without trying; "" otherwise."""
+
+    @property
     def blobs(self) -> BlobStore:
         """The files."""
 
@@ -358,6 +366,10 @@ class Store(Protocol):
     @property
     def claims(self) -> MakingClaims:
         """Sounds in the making."""
+
+    @property
+    def sources(self) -> Sources:
+        """Where those came from that were not made here."""
 
     @property
     def uses(self) -> Uses:

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from audio_pool.cache.bringing import bring_entry_if_it_can_be
-from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.opening import open_store
 from audio_pool.cli.cache_command import show
 from audio_pool.cli.options import cache_dir_option, json_option, with_options
 from audio_pool.cli.terminal import redraw
@@ -36,7 +36,7 @@ def fingerprint(forget_gone: bool, cache_dir: str | None, as_json: bool) -> None
     place = Path(cache_dir) if cache_dir is not None else load_config(None).cache_dir
     made, failed, after = 0, 0, 0
     shown = not as_json and sys.stderr.isatty()
-    with contextlib.closing(SqliteStore(place, create=False)) as store:
+    with contextlib.closing(open_store(place, create=False)) as store:
         registry = store.registry
         forgotten = registry.forget_gone() if forget_gone else 0
         wanted = registry.counts()[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.opening import open_store
 from audio_pool.cli.cache_command import show, size
 from audio_pool.cli.options import cache_dir_option, json_option, with_options
 from audio_pool.config import load_config
@@ -28,7 +28,7 @@ _MB = 1024 * 1024
 def gc(dry_run: bool, cache_dir: str | None, as_json: bool) -> None:
     """Put objects aside that no entry names, and delete those that have lain aside for their grace."""
     place = Path(cache_dir) if cache_dir is not None else load_config(None).cache_dir
-    with contextlib.closing(SqliteStore(place, create=False)) as store:
+    with contextlib.closing(open_store(place, create=False)) as store:
         if not store.blobs.remote:
             raise InvalidRequest(f"the cache in {place} holds its sounds itself: there are no objects to collect")
         from audio_pool.cache.objects.collector import Collected, Collector  # obstore, where it is asked for

@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 
 from audio_pool.cache.bringing import bring_entry
-from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.opening import open_store
+from audio_pool.cache.store import Store
 from audio_pool.cli.cache_command import show
 from audio_pool.cli.options import cache_dir_option, json_option, overwrite_option, with_options
 from audio_pool.cli.outputs import check_replaceable
@@ -48,7 +49,7 @@ def spectrogram(
     if output is not None:
         check_replaceable([output.absolute()], overwrite, "--output")
     place = Path(cache_dir) if cache_dir is not None else load_config(None).cache_dir
-    with contextlib.closing(SqliteStore(place, create=False)) as store:
+    with contextlib.closing(open_store(place, create=False)) as store:
         path, is_new = _picture(store, id, Picture(mel_bands=mel_bands, highest_hz=highest_hz, dark=dark))
         if output is not None:
             _copy(path, output.absolute())
@@ -56,7 +57,7 @@ def spectrogram(
     show(told, as_json, [str(output.absolute()) if output is not None else path])
 
 
-def _picture(store: SqliteStore, entry_id: int, picture: Picture) -> tuple[str, bool]:
+def _picture(store: Store, entry_id: int, picture: Picture) -> tuple[str, bool]:
     """Return where the picture lies, and whether it was drawn now."""
     entry = store.entries.entry(entry_id)
     if entry is None:

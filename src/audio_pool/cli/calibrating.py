@@ -19,8 +19,8 @@ from audio_pool.cache.calibration import JudgedPair, Measured, measure
 from audio_pool.cache.encoders import encoder_of
 from audio_pool.cache.inventory import Only
 from audio_pool.cache.judgements import Given, Judged
+from audio_pool.cache.opening import open_store
 from audio_pool.cache.policy import CALIBRATIONS, first_objection
-from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cli.explaining import loaded
 from audio_pool.config import Config, load_config
 from audio_pool.engines import Embedder
@@ -95,7 +95,7 @@ class Calibrating:
         self.encoder = _picked(encoder, config)
         self.space = vector_space(self.encoder, config)
         self.namespace = namespace
-        self._store = SqliteStore(directory, create=False)
+        self._store = open_store(directory, create=False)
         embedder = loaded(self.encoder, config)
         assert isinstance(embedder, Embedder), "pick_encoder names no other"
         self._embedder = embedder

@@ -83,7 +83,7 @@ def import_command(
     or a CSV of prompts. Nothing in it is changed. What the cache has already is passed over, so that the command can
     be given again.
     """
-    from audio_pool.cache.sqlite.store import SqliteStore
+    from audio_pool.cache.opening import open_store
     from audio_pool.exchange.importing import Imported, import_sounds
     from audio_pool.exchange.importing import as_json as told
     from audio_pool.pool.cache_limits import limits_of
@@ -93,7 +93,7 @@ def import_command(
     place = Path(cache_dir) if cache_dir is not None else config.cache_dir
     if not directory.is_dir():  # before a cache is made for nothing
         raise click.BadParameter(f"{directory} is no directory", param_hint="DIRECTORY")
-    with contextlib.closing(SqliteStore(place)) as store, _meaning(config, encoder) as meaning, _Progress() as progress:
+    with contextlib.closing(open_store(place)) as store, _meaning(config, encoder) as meaning, _Progress() as progress:
 
         taken = Imported()
 
@@ -153,12 +153,12 @@ def export_command(
 
     Servers may go on. Given again, the command goes on where it was interrupted, and adds what is new.
     """
-    from audio_pool.cache.sqlite.store import SqliteStore
+    from audio_pool.cache.opening import open_store
     from audio_pool.exchange.exporting import Exported, export
     from audio_pool.exchange.exporting import as_json as told
 
     place = Path(cache_dir) if cache_dir is not None else load_config(config_path).cache_dir
-    with contextlib.closing(SqliteStore(place, create=False)) as store, _Progress() as progress:
+    with contextlib.closing(open_store(place, create=False)) as store, _Progress() as progress:
 
         def shown(report: Exported) -> None:
             progress.show(f"{report.entries:,} sounds, {size(report.size_bytes / 2**20)}")

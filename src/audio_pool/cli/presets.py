@@ -18,7 +18,8 @@ from typing import Any, Protocol, get_args
 import click
 import msgspec
 
-from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.opening import open_store
+from audio_pool.cache.store import Store
 from audio_pool.cli.command_group import CommandGroup
 from audio_pool.cli.options import (
     cache_dir_option,
@@ -87,7 +88,7 @@ class _Served:
 class _Own:
     """A cache directory's, with those of the configuration and of the program."""
 
-    def __init__(self, config: Config, store: SqliteStore | None) -> None:
+    def __init__(self, config: Config, store: Store | None) -> None:
         self._config = config
         self._book = PresetBook(presets_of(config), lambda: None if store is None else store.presets)
 
@@ -124,9 +125,9 @@ def preset_shelf(
             yield _Served(client)
         return
     config = load_config(config_path, overrides={"cache": {"dir": cache_dir}} if cache_dir is not None else None)
-    store: SqliteStore | None = None
+    store: Store | None = None
     try:
-        store = SqliteStore(config.cache_dir, create=create)
+        store = open_store(config.cache_dir, create=create)
     except (NotFound, StorageError):
         if create:
             raise

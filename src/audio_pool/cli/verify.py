@@ -141,11 +141,11 @@ def _asking(
             )
         return
     config = load_config(config_path)
+    from audio_pool.cache.opening import open_store
     from audio_pool.cache.recognition import Recognition
-    from audio_pool.cache.sqlite.store import SqliteStore
 
     place = config.cache_dir if cache_dir is None else Path(cache_dir)
-    with contextlib.closing(SqliteStore(place, create=False)) as store:
+    with contextlib.closing(open_store(place, create=False)) as store:
         recognition = Recognition(store)
         yield lambda path: _here(path, recognition, config)
 

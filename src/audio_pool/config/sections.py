@@ -129,6 +129,12 @@ class CacheConfig(_Section, frozen=True, kw_only=True):
     """Empty: ``$XDG_CACHE_HOME/audio_pool`` or ``~/.cache/audio_pool``."""
     render_dir: str = ""
     """Where results that are not kept go; empty: ``dir/renders``."""
+    store: Annotated[str, Meta(pattern=r"\A(postgres(ql)?://\S+)?\Z", max_length=1000)] = ""
+    """The database that several heads share, postgresql://USER@HOST:5432/NAME; empty: a file in ``dir``."""
+    store_schema: Annotated[str, Meta(pattern=r"\A[a-z_][a-z0-9_]{0,62}\Z")] = "audio_pool"
+    store_connect_s: Annotated[float, Meta(ge=0.1, le=60.0)] = 3.0
+    store_timeout_s: Annotated[float, Meta(ge=0.1, le=600.0)] = 10.0
+    store_connections: Annotated[int, Meta(ge=1, le=100)] = 4
     blobs: Annotated[str, Meta(pattern=r"\A((s3|gs|az|file)://[^\s@?#]+)?\Z", max_length=1000)] = ""
     """The object store that holds the sounds, s3://BUCKET/PREFIX, gs://, az:// or file://; empty: ``dir`` does."""
     objects: ObjectsConfig = ObjectsConfig()

@@ -32,7 +32,7 @@ from audio_pool.cache.checks import KeptFile
 from audio_pool.cache.entry import Entry, Vector
 from audio_pool.cache.files import storage_errors
 from audio_pool.cache.marks import Marked
-from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.store import Store
 from audio_pool.errors import AudioPoolError, InvalidRequest, NotFound, StorageError
 from audio_pool.exchange.checksums import Checksums
 from audio_pool.exchange.manifest import ExportFormat, begin, complete
@@ -86,7 +86,7 @@ class _Written(NamedTuple):
 
 
 def export(
-    store: SqliteStore,
+    store: Store,
     directory: Path,
     *,
     format: ExportFormat = "flac",
@@ -134,13 +134,13 @@ def export(
     return report
 
 
-def _is_kept(store: SqliteStore, file: str) -> bool:
+def _is_kept(store: Store, file: str) -> bool:
     """Return False for a file of an entry that was removed; what is not named like one is none of ours to remove."""
     found = _ENTRY_OF.fullmatch(file)
     return found is None or store.checks.exists(int(found[1]))
 
 
-def _batches(store: SqliteStore) -> Iterator[list[KeptFile]]:
+def _batches(store: Store) -> Iterator[list[KeptFile]]:
     after = 0
     while batch := store.checks.masters_after(after, _AT_ONCE):
         after = batch[-1].entry_id
@@ -148,7 +148,7 @@ def _batches(store: SqliteStore) -> Iterator[list[KeptFile]]:
 
 
 def _write(
-    store: SqliteStore,
+    store: Store,
     place: Path,
     batch: list[KeptFile],
     format: ExportFormat,
@@ -201,7 +201,7 @@ def _stem(entry: Entry) -> str:
 
 
 def _write_one(
-    store: SqliteStore, place: Path, kept: KeptFile, entry: Entry, file: str, told: dict[str, Any]
+    store: Store, place: Path, kept: KeptFile, entry: Entry, file: str, told: dict[str, Any]
 ) -> _Written | Left | None:
     """Write one sound and its sidecar, as far as they are not there; None where it was removed meanwhile."""
     target, beside = place / file, (place / file).with_suffix(".json")
@@ -229,7 +229,7 @@ def _write_one(
     return _Written(entry, file, size, kept.sha256, is_new, files)
 
 
-def _brought(store: SqliteStore, kept: KeptFile) -> str:
+def _brought(store: Store, kept: KeptFile) -> str:
     """Have a master here; return why it does not come."""
     try:
         store.blobs.bring(kept.file, kept.size_bytes)

@@ -33,7 +33,7 @@ from audio_pool.cache.limits import UNBOUNDED, Limits
 from audio_pool.cache.sqlite.arrival import Arrived, arrive
 from audio_pool.cache.sqlite.database import FILE
 from audio_pool.cache.sqlite.sources import master_source
-from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.store import Store
 from audio_pool.errors import InvalidRequest
 from audio_pool.exchange.manifest import take_calibrations
 from audio_pool.exchange.meaning import Meaning, Sample, Wanted
@@ -121,7 +121,7 @@ class _New(NamedTuple):
 
 def import_sounds(
     directory: Path,
-    store: SqliteStore,
+    store: Store,
     rules: Rules,
     meaning: Meaning,
     *,
@@ -204,7 +204,7 @@ def _with_arrays(
 
 def _fresh(
     batch: Sequence[Found],
-    store: SqliteStore,
+    store: Store,
     rules: Rules,
     threads: ThreadPoolExecutor,
     report: Imported,
@@ -301,7 +301,7 @@ def _ready(one: _New, result: Prepared | NotTaken, room: Room, report: Imported)
 
 
 def _take(
-    ready: Sequence[tuple[_New, Adopted]], store: SqliteStore, meaning: Meaning, report: Imported
+    ready: Sequence[tuple[_New, Adopted]], store: Store, meaning: Meaning, report: Imported
 ) -> None:
     """Give what was prepared its vectors, its place and its row."""
     wanted = [Wanted(one.job.prompt, Path(one.job.out), one.found.row) for one, _ in ready]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from audio_pool.cache.calibration import Measured
-from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.store import Store
 from audio_pool.errors import InvalidRequest
 from audio_pool.exchange.plain_files import json_at, write_json
 
@@ -40,7 +40,7 @@ def begin(place: Path, store_id: str, format: ExportFormat) -> None:
     write_json(path, {**head, "complete": False})
 
 
-def complete(place: Path, store: SqliteStore, format: ExportFormat, told: dict[str, Any]) -> None:
+def complete(place: Path, store: Store, format: ExportFormat, told: dict[str, Any]) -> None:
     """Say that an export is complete.
 
     Args:
@@ -50,7 +50,7 @@ def complete(place: Path, store: SqliteStore, format: ExportFormat, told: dict[s
     write_json(place / _NAME, {**_head(store.store_id, format), "complete": True, **told, "calibrations": measured})
 
 
-def take_calibrations(store: SqliteStore, directory: Path) -> None:
+def take_calibrations(store: Store, directory: Path) -> None:
     """Take over what an export says was measured of encoders; what was measured here stays."""
     found = json_at(directory / _NAME)
     mark = found.get("audio_pool") if found else None

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from audio_pool.cache.judgements import Given, Judged, Source
-from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.store import Store
 from audio_pool.prompts.normalize import text_key
 
 __all__ = ["VERDICTS", "take_verdicts", "verdict_lines"]
@@ -37,7 +37,7 @@ class _Line(Struct, frozen=True, kw_only=True):
     master_sha256: str | None = None
 
 
-def verdict_lines(store: SqliteStore) -> Iterator[str]:
+def verdict_lines(store: Store) -> Iterator[str]:
     """Yield every judgement of a cache as a line, the oldest first."""
     for one in store.judgements.since(0):
         given = one.given
@@ -48,7 +48,7 @@ def verdict_lines(store: SqliteStore) -> Iterator[str]:
         yield json.dumps({**line, "judged_at": one.judged_at}, ensure_ascii=False)
 
 
-def take_verdicts(store: SqliteStore, directory: Path) -> tuple[int, int]:
+def take_verdicts(store: Store, directory: Path) -> tuple[int, int]:
     """Take the judgements beside an export in; what was judged here already stays as it is.
 
     Returns:
@@ -74,7 +74,7 @@ def take_verdicts(store: SqliteStore, directory: Path) -> tuple[int, int]:
     return taken, left
 
 
-def _given_in(store: SqliteStore, line: bytes) -> Given | None:
+def _given_in(store: Store, line: bytes) -> Given | None:
     try:
         told = msgspec.json.decode(line, type=_Line)
         sha256 = bytes.fromhex(told.master_sha256 or "")

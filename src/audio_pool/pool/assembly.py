@@ -25,7 +25,7 @@ from audio_pool.jobs.result_files import ResultFiles
 from audio_pool.jobs.sqlite import FILE, SqliteJournal
 from audio_pool.pool.bulk import Bulk
 from audio_pool.pool.cache_figures import CacheFigures
-from audio_pool.pool.cache_files import configured_files
+from audio_pool.pool.cache_files import configured_files, configured_store
 from audio_pool.pool.cache_limits import limits_of
 from audio_pool.pool.cache_view import CacheView
 from audio_pool.pool.candidate_files import CandidateFiles
@@ -423,6 +423,7 @@ def _open_cache(config: Config, rest: contextlib.ExitStack) -> CacheKeeper | Non
             grace_s=config.cache.delivered_grace_s,
             patience_s=_PATIENCE_S,
             blobs=blobs or configured_files(config),
+            shared=configured_store(config),
         )
         try:
             cache.store.registry.settle(config.provenance.remembered)

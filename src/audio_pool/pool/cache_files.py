@@ -1,4 +1,4 @@
-"""Where a configuration has a cache's files.
+"""Where a configuration has a cache's files and rows.
 
 Owns: reading that off ``[cache]``.
 Must not know: what is kept there.
@@ -9,9 +9,10 @@ from __future__ import annotations
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.objects.opening import open_files
 from audio_pool.cache.objects.place import ObjectPlace
+from audio_pool.cache.shared import SharedStore, write_shared
 from audio_pool.config import Config
 
-__all__ = ["configured_files", "configured_place"]
+__all__ = ["configured_files", "configured_place", "configured_store"]
 
 
 def configured_place(config: Config) -> ObjectPlace | None:
@@ -30,3 +31,18 @@ def configured_files(config: Config) -> BlobStore | None:
     """
     place = configured_place(config)
     return None if place is None else open_files(config.cache_dir, renders=config.render_dir, place=place)
+
+
+def configured_store(config: Config) -> SharedStore | None:
+    """Return the database of ``cache.store``; None: the directory holds its rows itself, whatever it held before."""
+    cache = config.cache
+    if not cache.store:
+        write_shared(config.cache_dir, None)
+        return None
+    return SharedStore(
+        url=cache.store,
+        schema=cache.store_schema,
+        connect_timeout_s=cache.store_connect_s,
+        statement_timeout_s=cache.store_timeout_s,
+        connections=cache.store_connections,
+    )

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from audio_pool.cache.duplicates import found_duplicates
 from audio_pool.cache.eviction_plan import coming_eviction
+from audio_pool.cache.opening import open_store
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.store import Store
 from audio_pool.errors import Refused
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.errands import Errands
@@ -51,12 +52,12 @@ class CacheView:
         """Answer with Duplicates, so many groups; raises as ``eviction``."""
         self._look(sink, caller, lambda cache, store: found_duplicates(store, by, limit))
 
-    def _look(self, sink: ReplySink, caller: Caller, look: Callable[[SoundCache, SqliteStore], Body]) -> None:
+    def _look(self, sink: ReplySink, caller: Caller, look: Callable[[SoundCache, Store], Body]) -> None:
         if not caller.operator:
             raise Refused("this is of everybody's sounds", hint="ask as an operator")
 
         def work(cache: SoundCache) -> Reply:
-            store = SqliteStore(Path(cache.store.location), create=False)
+            store = open_store(Path(cache.store.location), create=False)
             try:
                 return Reply(kind="result", body=look(cache, store))
             finally:

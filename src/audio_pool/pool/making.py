@@ -45,8 +45,7 @@ class Making:
         """Return True where a job makes its sound unasked: there is no cache, it is in trouble, or nobody shares it."""
         if self._cache is None or not self._cache.takes_sounds:
             return True
-        blobs = self._cache.current.store.blobs
-        if not blobs.neighbours.alone(blobs.owner):
+        if not self._cache.current.store.claims.alone():
             return False
         self._asking.add(job)
         self._unclaimed[job] = recipe
@@ -79,8 +78,7 @@ class Making:
     def _claim_late(self) -> None:
         if not self._unclaimed or self._cache is None:
             return
-        blobs = self._cache.current.store.blobs
-        if not blobs.neighbours.alone(blobs.owner):
+        if not self._cache.current.store.claims.alone():
             for job in list(self._unclaimed):
                 recipe = self._unclaimed.pop(job, None)
                 if recipe is not None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from audio_pool.cache.blobs import Placement
 from audio_pool.cache.entry import Adopted
-from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.store import Store
 from audio_pool.errors import StorageError
 
 __all__ = ["Arrived", "arrive"]
@@ -25,7 +25,7 @@ class Arrived(NamedTuple):
     adopted: Adopted
 
 
-def arrive(store: SqliteStore, batch: Sequence[Arrived]) -> list[bool]:
+def arrive(store: Store, batch: Sequence[Arrived]) -> list[bool]:
     """Keep masters; return for each whether it is new. One that is kept already is removed again.
 
     Raises:

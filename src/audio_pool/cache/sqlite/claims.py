@@ -27,6 +27,10 @@ class SqliteClaims:
         self._database = database
         self._blobs = blobs
 
+    def alone(self) -> bool:
+        """Return True where it is known that no other process is on this directory."""
+        return self._blobs.neighbours.alone(self._blobs.owner)
+
     def take(self, key: bytes) -> bool:
         """Take a claim, or keep one's own; False while another holds it, who lives and has renewed it."""
         owner = self._blobs.owner

@@ -6,6 +6,7 @@ Must not know: what a judgement does to a look-up.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +16,7 @@ from audio_pool.cache.judgements import Given, Judgement
 from audio_pool.cache.sqlite.database import Database, transaction
 from audio_pool.errors import NotFound
 
-__all__ = ["SqliteJudgements"]
+__all__ = ["SqliteJudgements", "file_judgement"]
 
 _MOST = 100_000
 """Kept; the oldest go. Whoever may ask for sounds may judge them, and must not fill the disk by it."""
@@ -36,17 +37,7 @@ class SqliteJudgements:
                     "SELECT 1 FROM entries WHERE id = ?", (one.entry_id,)
                 ).fetchone():
                     raise NotFound(f"no entry with id {one.entry_id}; nothing was noted")
-                query, prompt = (text_digest(one.namespace, text) for text in (one.query, one.prompt))
-                # a pair is one pair from either side: it is filed under its keys in order
-                low, high = (query, prompt) if one.entry_id is not None else sorted((query, prompt))
-                values = (
-                    one.namespace, one.query, one.prompt, low, high, one.entry_id, one.verdict, one.source, time.time()
-                )  # fmt: skip
-                db.execute(
-                    "INSERT OR REPLACE INTO judgements (namespace, query, prompt, low_key, high_key, entry_id,"
-                    " verdict, source, judged_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    values,
-                )
+                file_judgement(db, one, time.time())
             last = db.execute("SELECT coalesce(max(seq), 0) FROM judgements").fetchone()[0]
             db.execute("DELETE FROM judgements WHERE seq <= ?", (last - _MOST,))
 
@@ -63,6 +54,18 @@ class SqliteJudgements:
     def newest(self, limit: int) -> list[Judgement]:
         sql = f"SELECT {_COLUMNS} ORDER BY seq DESC LIMIT ?"
         return [_judgement(row) for row in self._database.query(sql, (limit,))]
+
+
+def file_judgement(db: sqlite3.Connection, one: Given, judged_at: float) -> None:
+    """Write a judgement in the place of its like, inside a transaction."""
+    query, prompt = (text_digest(one.namespace, text) for text in (one.query, one.prompt))
+    # a pair is one pair from either side: it is filed under its keys in order
+    low, high = (query, prompt) if one.entry_id is not None else sorted((query, prompt))
+    db.execute(
+        "INSERT OR REPLACE INTO judgements (namespace, query, prompt, low_key, high_key, entry_id,"
+        " verdict, source, judged_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (one.namespace, one.query, one.prompt, low, high, one.entry_id, one.verdict, one.source, judged_at),
+    )
 
 
 def _judgement(row: tuple[Any, ...]) -> Judgement:  # Any: what SQLite stores

@@ -134,6 +134,11 @@ class SqliteStore:
         return self.keys.renew(most)
 
     @property
+    def trouble(self) -> str:
+        """Nothing is known of a disk without trying."""
+        return ""
+
+    @property
     def read_only(self) -> bool:
         """True where the directory's disk takes no writes; reading goes on."""
         return self.database.read_only

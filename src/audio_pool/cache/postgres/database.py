@@ -1,0 +1,228 @@
+"""The connections to PostgreSQL, and what becomes of its errors.
+
+Owns: opening, the pool, transactions that are tried again, deadlines, what is told of a database that is gone.
+Must not know: tables, sound.
+
+Every wait ends: connecting, waiting for a connection, a statement, a lock, a transaction in which nothing happens,
+and a server that does not answer at all (watchdog.py). The address may hold a password, which no message names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import conninfo, sql
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from audio_pool.cache.files import disk_full
+from audio_pool.cache.postgres.migrations import Rows, migrate
+from audio_pool.cache.postgres.watchdog import Watchdog, shut
+from audio_pool.cache.shared import SharedStore
+from audio_pool.errors import InvalidRequest, StorageError
+
+__all__ = ["PostgresDatabase", "Unreachable", "Unsure"]
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Values = Mapping[str, Any] | Sequence[Any]  # Any: what PostgreSQL stores
+
+_TRIES = 5
+"""Of a transaction that met another one: PostgreSQL ends one of two that wait for each other."""
+
+
+class Unreachable(StorageError):
+    """The database cannot be asked; nothing is known to be wrong with what it holds."""
+
+
+class Unsure(Unreachable):
+    """The connection broke while a transaction was being committed: it may have been."""
+
+
+class PostgresDatabase:
+    """One schema of one database."""
+
+    def __init__(self, shared: SharedStore) -> None:
+        """
+        Args:
+            shared: where it is, and how long is waited for what. Nothing is connected to yet.
+
+        Raises:
+            InvalidRequest: the address cannot be read.
+        """
+        self._shared = shared
+        self.schema = shared.schema
+        self.where = _without_password(shared.url)
+        self.timeout_s = shared.statement_timeout_s
+        self._watchdog = Watchdog()
+        self._ready = False
+        self._preparing = threading.Lock()
+        self.trouble = ""
+        """Why the database cannot be asked; "" where it could be, when it was asked last."""
+        logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # one line an attempt; told here once
+        self._pool: ConnectionPool[Rows] = ConnectionPool(
+            shared.url,
+            kwargs=self._arguments(),
+            min_size=0,
+            max_size=shared.connections,
+            timeout=shared.connect_timeout_s,
+            reconnect_timeout=shared.connect_timeout_s,
+            max_idle=60.0,
+            check=self._check,
+            open=True,
+            name=f"audio_pool {self.where}",
+        )
+
+    def _arguments(self) -> dict[str, Any]:  # Any: what libpq takes
+        timeout_ms = round(self.timeout_s * 1000)
+        settings = {
+            "search_path": sql.Identifier(self.schema).as_string(None),
+            "statement_timeout": timeout_ms,
+            "lock_timeout": timeout_ms,
+            # a head that is stopped in the middle of a transaction must not hold the others' feed
+            "idle_in_transaction_session_timeout": timeout_ms,
+        }
+        return {
+            "autocommit": True,
+            "connect_timeout": max(2, round(self._shared.connect_timeout_s)),
+            "application_name": "audio_pool",
+            "options": " ".join(f"-c {name}={_escaped(str(value))}" for name, value in settings.items()),
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": timeout_ms,
+        }
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close(timeout=self._shared.connect_timeout_s)
+
+    # -- reading and writing
+
+    def read(self, statement: str, values: Values = (), doing: str = "reading the shared cache") -> list[Any]:
+        """Return the rows of a SELECT."""
+        with self.errors(doing), self._connection() as db:
+            found: list[Any] = db.execute(statement, values).fetchall()
+            return found
+
+    def write(self, doing: str, work: Callable[[Rows], T]) -> T:
+        """Do work in one transaction, all of it or nothing; again where it met another's.
+
+        Args:
+            work: may be done several times.
+
+        Raises:
+            Unsure: the connection broke at the end: it may be committed.
+            StorageError: nothing was written.
+        """
+        for attempt in range(1, _TRIES + 1):
+            done = False
+            with self.errors(doing):
+                try:
+                    with self._connection() as db, db.transaction():
+                        result = work(db)
+                        done = True
+                    return result
+                except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
+                    if attempt == _TRIES:
+                        raise
+                except psycopg.OperationalError as exc:
+                    if not done or exc.sqlstate is not None:
+                        raise
+                    self.trouble = _first_line(exc)
+                    raise Unsure(f"{doing}: the connection to {self.where} broke while it was written down") from exc
+        raise AssertionError("unreachable")
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Rows]:
+        with self._pool.connection() as db, self._watchdog.watching(db, 2 * self.timeout_s):
+            self._prepare(db)
+            yield db
+        self.trouble = ""
+
+    def _check(self, db: Rows) -> None:
+        with self._watchdog.watching(db, self._shared.connect_timeout_s):
+            ConnectionPool.check_connection(db)
+
+    def _prepare(self, db: Rows) -> None:
+        if not self._ready:
+            with self._preparing:
+                if not self._ready:
+                    migrate(db, self.schema)
+                    self._ready = True
+
+    @contextlib.contextmanager
+    def listener(self) -> Iterator[Rows]:
+        """Yield a connection of its own, e.g. for LISTEN; ``watching`` bounds what is asked of it."""
+        with self.errors("following the shared cache"):
+            # connecting is bounded by libpq; the type of rows is the default one
+            db: Rows = psycopg.connect(self._shared.url, **self._arguments())
+            try:
+                with self.watching(db):
+                    self._prepare(db)
+                self.trouble = ""
+                yield db
+            finally:
+                db.close()
+
+    def watching(self, db: Rows) -> contextlib.AbstractContextManager[None]:
+        """Bound what is asked of a ``listener``."""
+        return self._watchdog.watching(db, 2 * self.timeout_s)
+
+    @staticmethod
+    def shut(db: Rows) -> None:
+        """End a wait on a ``listener``; on any thread."""
+        shut(db)
+
+    # -- errors
+
+    @contextlib.contextmanager
+    def errors(self, doing: str) -> Iterator[None]:
+        """Turn what psycopg raises into a StorageError that says what was being done."""
+        try:
+            yield
+        except (psycopg.Error, PoolTimeout) as exc:
+            raise self._plain(doing, exc) from exc
+
+    def _plain(self, doing: str, exc: Exception) -> StorageError:
+        where = self.where
+        if isinstance(exc, psycopg.errors.DiskFull):
+            return disk_full(doing, where)
+        if isinstance(exc, psycopg.errors.ReadOnlySqlTransaction):
+            return StorageError(
+                f"{doing}: the database {where} takes no writes", hint="is it a standby? name its primary"
+            )
+        if isinstance(exc, psycopg.errors.QueryCanceled | psycopg.errors.LockNotAvailable):
+            return StorageError(
+                f"{doing}: the database {where} took longer than {self.timeout_s:g} s",
+                hint="see who holds it in pg_stat_activity, or raise cache.store_timeout_s",
+            )
+        if isinstance(exc, psycopg.OperationalError):
+            self.trouble = f"the database {where} cannot be reached: {_first_line(exc)}"
+            return Unreachable(f"{doing}: {self.trouble}", hint="it is tried again by itself")
+        return StorageError(f"{doing}: {where}: {_first_line(exc)}")
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).strip().partition("\n")[0] or type(exc).__name__
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
+
+
+def _without_password(url: str) -> str:
+    """Return what messages call a database: ``user@host:port/name``."""
+    try:
+        parts = conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError as exc:
+        raise InvalidRequest(
+            "cache.store: is no address of a PostgreSQL database; its form is postgresql://USER@HOST:5432/NAME"
+        ) from exc
+    user, port = (f"{parts['user']}@" if "user" in parts else ""), (f":{parts['port']}" if "port" in parts else "")
+    return f"{user}{parts.get('host', 'localhost')}{port}/{parts.get('dbname', '')}"
