@@ -92,10 +92,7 @@ class Dispatch:
         running = job.stage == "generate" and bool(job.tasks)
         if isinstance(job.asked, Call) or running or job.stage not in _BEFORE_SOUND:
             return 0
-        return self.ahead_of(Need("generate", self.hosted(job.sound.recipe)), job)
-
-    def ahead_of(self, need: Need, job: Job) -> int:
-        """Estimate how many of a line go before a job that waits there, or is about to."""
+        need = Need("generate", self.hosted(job.sound.recipe))
         return self.queue.ahead(
             need,
             job.job,

@@ -70,35 +70,49 @@ class Forecasts:
         sound_s = recipe.duration_s * recipe.candidates
         return self._spreads.span(self._dispatcher.hosted(recipe), recipe.steps or 0, sound_s)
 
-    def of(self, job: Job, now: float) -> Forecast | None:
-        """Return when a job that has missed will be done; None: too little is known."""
-        span = self.span(job.sound.recipe)
-        if span is None or job.failures or job.round:
+    def running(self, job: Job, now: float) -> Forecast | None:
+        """Return when a job will be done that a worker has; None: none has it, or too little is known of its like."""
+        span = None if job.failures or job.round else self.span(job.sound.recipe)
+        begun = None if span is None else self._begun(job, now)
+        if span is None or begun is None:
             return None
-        begun, telling = self._begun(job, now), span.known >= _TELLING_OF
-        if job.stage in ("master", "store") and job.begun_at is not None:
-            begun = job.begun_at
-        if begun is None:
-            wait_s = self.wait_s(job, now)
-            return Forecast(now + wait_s.low + span.low, now + wait_s.high + span.high, False, telling)
-        sure = begun <= now and span.known >= _SURE_OF
+        telling, sure = span.known >= _TELLING_OF, begun <= now and span.known >= _SURE_OF
         return Forecast(max(now, begun + span.low), begun + _SURELY * span.high, sure, telling)
 
-    def wait_s(self, job: Job, now: float) -> Span:
-        """Return how long a job that is to be generated waits for a worker, seconds; infinite where none is up."""
-        recipe = job.sound.recipe
-        need = Need("generate", self._dispatcher.hosted(recipe))
-        serving = [one for one in self._workers.workers.values() if one.ready and serves_now(one, need)]
-        if not serving:
+    def hardly_before(self, job: Job, now: float) -> float:
+        """Return before when a job that has missed will hardly be done, whatever waits before it; minus infinity where
+        too little is known of its like."""
+        span = None if job.failures or job.round else self.span(job.sound.recipe)
+        if span is None or span.known < _TELLING_OF:
+            return -math.inf
+        begun = self._begun(job, now)
+        if begun is None:
+            begun = now + min((low for low, _ in self._free(job, now)), default=0.0)
+        return begun + span.low
+
+    def wait_s(self, job: Job, now: float, urgent: int) -> Span:
+        """Return how long a job that is to be generated waits for a worker, seconds; infinite where none is up.
+
+        Args:
+            urgent: how many as urgent as it wait in its line, or are about to.
+        """
+        free = self._free(job, now)
+        if not free:
             return Span(0.0, math.inf, math.inf, 0)
+        recipe = job.sound.recipe
+        queue, need = self._dispatcher.queue, Need("generate", self._dispatcher.hosted(recipe))
         own = self.span(recipe)
-        own_s = 1.0 if own is None else own.likely
-        ahead = self._dispatcher.ahead_of(need, job) / len(serving)
-        free = [self._free_in(list(one.tasks.values()), now) for one in serving]
-        low, high = min(one[0] for one in free), min(one[1] for one in free)
-        return Span(
-            low + 0.5 * ahead * own_s, low + ahead * own_s, high + ahead * (own_s if own is None else own.high), 1
-        )
+        likely, high = (1.0, 2.0) if own is None else (own.likely, own.high)
+        # of each client one that has waited long may be as urgent by now
+        ahead = min(queue.backlog(need).jobs, urgent + queue.clients(need)) / len(free)
+        soonest, latest = min(one[0] for one in free), min(one[1] for one in free)
+        return Span(soonest, soonest + ahead * likely, latest + ahead * high, len(free))
+
+    def _free(self, job: Job, now: float) -> list[tuple[float, float]]:
+        """Return for each worker that could make a job in how many seconds it is free: hardly sooner, hardly later."""
+        need = Need("generate", self._dispatcher.hosted(job.sound.recipe))
+        serving = [one for one in self._workers.workers.values() if one.ready and serves_now(one, need)]
+        return [self._free_in(list(one.tasks.values()), now) for one in serving]
 
     def impossible_by(self, recipe: Recipe, seconds: float) -> bool:
         """Return True where no such sound was ever made in so short a time, with nobody before it."""

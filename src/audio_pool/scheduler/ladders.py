@@ -46,7 +46,11 @@ _LOOK_S = 0.25
 _LOOK_SHARE = 0.2
 """So long look-ups by the usual rules may take before what stands in is looked for, or a fifth of the time."""
 _AT_ONCE_S = 0.1
-_RESOLUTION_S = 0.01
+_RESOLUTION_S, _RESOLUTION = 0.01, 0.05
+"""What would begin so soon, or in so small a part of the time that is left, begins now."""
+_WAITS = 256
+_CAUTION = 1.5
+"""Times the slowest of those remembered: the built-in engine's time is cheap, and a deadline missed is not."""
 _BACKGROUND = 2
 _MISSED = ("claim", "recheck", "generate", "master", "store")
 """Stages of a job whose look-ups found nothing."""
@@ -107,6 +111,11 @@ class Ladders:
         self._times: list[tuple[float, int]] = []
         self._waiting: set[int] = set()
         """Requests for which the built-in engine is held back."""
+        self._waits: collections.deque[float] = collections.deque(maxlen=_WAITS)
+        """Seconds that what stands in waited for a worker, lately."""
+        self._released_at: dict[int, tuple[float, Job]] = {}
+        self._released: set[int] = set()
+        """Jobs of what stands in that wait for a worker, or are made."""
         self._upgrades: collections.Counter[str] = collections.Counter()
         """Better sounds under way for requests that are answered, by client."""
 
@@ -199,7 +208,16 @@ class Ladders:
     def _stand_in_is_done(self, ladder: _Ladder, reply: SendReply) -> None:
         ladder.stand_in = reply
         self._of_part.pop(reply.request, None)
+        self._note_wait(ladder)
         self._touched.append(ladder)
+
+    def _note_wait(self, ladder: _Ladder) -> None:
+        """Learn how long what stands in waited for a worker."""
+        released = self._released_at.pop(ladder.asked.request, None)
+        if released is not None:
+            at, job = released
+            began = self._ledger.now if job.begun_at is None else job.begun_at
+            self._waits.append(max(0.0, began - at))
 
     def _upgrade_is_done(self, client: str, reply: SendReply) -> None:
         self._upgrades[client] -= 1
@@ -274,16 +292,15 @@ class Ladders:
             self._ledger.fail_all(job, Failure.of(nothing))
             return
         left_s = math.inf if asked.deadline is None else asked.deadline - now
-        if (
-            ladder.wanted is None
-            and not self._may_come(ladder)
-            and self._forecasts.impossible_by(job.sound.recipe, left_s)
-        ):
+        hopeless = ladder.wanted is None and self._forecasts.impossible_by(job.sound.recipe, left_s)
+        if hopeless and not self._may_come(ladder):
             self._close(ladder, "expired", _too_soon(ladder, now))
             return
         begin_at = now if asked.at_once or ladder.wanted is not None else self._latest_start(ladder, job)
-        if begin_at <= now + _RESOLUTION_S:
+        if begin_at <= now + max(_RESOLUTION_S, _RESOLUTION * (ladder.answer_by - now)):
             self._waiting.discard(asked.request)
+            self._released.add(job.job)
+            self._released_at[asked.request] = now, job
             job.released = True
             self._advance(job)
         else:  # what waits before it may grow meanwhile
@@ -296,12 +313,15 @@ class Ladders:
         now, span = self._ledger.now, self._forecasts.span(job.sound.recipe)
         if span is None:
             return now
-        wait_s = self._forecasts.wait_s(job, now)
+        self._released = {one for one in self._released if one in self._ledger.jobs}
+        wait_s = self._forecasts.wait_s(job, now, len(self._released))
         # all that are held and have less time may begin before it
         crowd = sum(self._open[one].answer_by <= ladder.answer_by for one in self._waiting if one != own)
-        latest = ladder.answer_by - wait_s.high - span.high - crowd * span.likely
+        # a worker that is idle now may have just begun with something long by then
+        waits_s = max(wait_s.high, *self._waits) if self._waits else wait_s.high
+        latest = ladder.answer_by - waits_s - _CAUTION * span.high - crowd * span.likely
         wanted = self._job_of(ladder.asked.wanted.request)
-        coming = None if wanted is None or not ladder.missed else self._forecasts.of(wanted, now)
+        coming = None if wanted is None or not ladder.missed else self._forecasts.running(wanted, now)
         if coming is not None and coming.sure and coming.high < ladder.answer_by:
             latest = max(latest, ladder.answer_by - wait_s.likely - 2 * span.likely)
         return latest
@@ -317,8 +337,7 @@ class Ladders:
         now = self._ledger.now
         if wanted.stage in ("master", "store"):
             return True
-        coming = self._forecasts.of(wanted, now)
-        return coming is None or not coming.telling or coming.low <= deadline
+        return self._forecasts.hardly_before(wanted, now) <= deadline
 
     # -- answers -----------------------------------------------------------------------------------
 
@@ -390,8 +409,9 @@ class Ladders:
         )
 
     def _leave(self, request: int) -> None:
-        del self._open[request]
+        ladder = self._open.pop(request)
         self._waiting.discard(request)
+        self._note_wait(ladder)
 
     def _stop_parts(self, ladder: _Ladder, keep: int = 0, used: SendReply | None = None) -> None:
         for part in (ladder.asked.wanted, ladder.asked.stand_in):

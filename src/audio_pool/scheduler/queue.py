@@ -288,6 +288,10 @@ class JobQueue:
         """Return how much waits in a line."""
         return self._backlog.get(need, _NOTHING)
 
+    def clients(self, need: Need) -> int:
+        """Return of how many clients something waits in a line."""
+        return len(self._lines.get(need, ()))
+
     def waiting(self, need: Need) -> list[int]:
         """Return the jobs of a line, in no order."""
         lines = self._lines.get(need, {}).values()

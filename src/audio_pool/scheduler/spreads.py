@@ -17,7 +17,7 @@ __all__ = ["Span", "Spreads"]
 
 _FORGET = 0.97
 """Weight that older tasks keep with each new one: the last thirty or so count."""
-_REMEMBERED = 128
+_REMEMBERED = 512
 """Whole sounds whose deviation is remembered, by engine and steps."""
 _LEAST_KNOWN = 3
 _MOST_KINDS = 256
@@ -45,8 +45,11 @@ class _Line:
         self._n = self._x = self._y = self._xx = self._xy = 0.0
         self._ratios: collections.deque[float] = collections.deque(maxlen=_REMEMBERED)
         self._sorted: list[float] | None = None
+        self._spans: dict[float, Span] = {}
+        """What has been said since anything was learnt, by length."""
 
     def learn(self, sound_s: float, seconds: float) -> None:
+        self._spans.clear()
         keep = _FORGET
         self._n = keep * self._n + 1
         self._x, self._y = keep * self._x + sound_s, keep * self._y + seconds
@@ -55,6 +58,7 @@ class _Line:
     def note(self, sound_s: float, seconds: float) -> None:
         self._ratios.append(seconds / self.at(sound_s))
         self._sorted = None
+        self._spans.clear()
 
     def at(self, sound_s: float) -> float:
         if not self._n:
@@ -70,6 +74,9 @@ class _Line:
         return max(_LEAST_S, base + slope * sound_s)
 
     def span(self, sound_s: float) -> Span | None:
+        said = self._spans.get(sound_s)
+        if said is not None:
+            return said
         known = len(self._ratios)
         if known < _LEAST_KNOWN:
             return None
@@ -77,12 +84,13 @@ class _Line:
             self._sorted = sorted(self._ratios)
         ratios, likely = self._sorted, self.at(sound_s)
         # the next one is slower than all of n before it once in n + 1 times: the fewer, the more is allowed for
-        return Span(
+        said = self._spans[sound_s] = Span(
             low=likely * min(1.0, ratios[0]),
             likely=likely * ratios[known // 2],
             high=likely * max(1.0, ratios[-1]) * (1.1 + 3.0 / known),
             known=known,
         )
+        return said
 
 
 class Spreads:
