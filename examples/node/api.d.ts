@@ -1927,6 +1927,11 @@ export interface components {
             sound: components["schemas"]["SoundReport"] | null;
             /** @description Of a job that ended without a sound. */
             error: components["schemas"]["Failure"] | null;
+            /**
+             * @description Where the sound stands in for what was asked for: of the job that makes that; null: there is none.
+             * @default null
+             */
+            upgrade_url?: string | null;
         };
         /**
          * Judgement
@@ -4682,7 +4687,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Events: accepted, progress, done */
+            /** @description Events: accepted, progress, done, upgraded */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -177,7 +177,9 @@ def test_wishes_that_exclude_each_other_are_refused(pool: AudioPool, fields: dic
 
 def test_a_durable_request_has_one_result(client: AudioClient, gate: Gate) -> None:
     with pytest.raises(InvalidRequest, match="durable"):
-        client.generate(gate.prompt, durable=True, stand_in=True)
+        client.generate(gate.prompt, durable=True, stand_in=True, upgrade=True)
+    at_hand = client.generate(gate.prompt, durable=True, stand_in=True)
+    assert at_hand.metadata.approximate is True and "upgrade_id" not in at_hand.metadata
     first = client.generate(gate.prompt, durable=True, best_by_deadline=True, deadline_ms=SOON_MS)
     assert first.metadata.approximate is True
     report = client.job(first.request_id)

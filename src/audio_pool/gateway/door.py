@@ -13,12 +13,12 @@ from typing import TypeVar
 
 import msgspec
 from litestar.handlers import BaseRouteHandler
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, structs
 
 from audio_pool.api import Health
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.config import HttpConfig
-from audio_pool.errors import InvalidRequest, PathNotAllowed, QualityError
+from audio_pool.errors import AudioPoolError, InvalidRequest, PathNotAllowed, QualityError
 from audio_pool.gateway.accounts import Accounts
 from audio_pool.gateway.batch_jobs import BatchJobs
 from audio_pool.gateway.callers import HttpCaller
@@ -32,6 +32,7 @@ from audio_pool.gateway.ready_files import ReadyFiles
 from audio_pool.gateway.tally import HttpTally
 from audio_pool.gateway.told import public
 from audio_pool.gateway.webhooks import Webhooks
+from audio_pool.pending import Pending
 from audio_pool.results import AudioResult, Chunk, SoundMetadata
 from audio_pool.sound_stream import SoundStream
 from audio_pool.types import AudioRequest
@@ -185,6 +186,8 @@ class Door:
                     asked, timeout_s=limit_s, request_id=name, init_audio=init_audio or None, known=path
                 )
                 result = await pending.wait_async()
+                if pending.upgraded is not None:
+                    result = await self._going_on(result, asked, pending.upgraded, caller)
                 if result.data is None and path and result.path == path:
                     return structs.replace(result, data=data)
                 if result.data is not None and asked.store and not init_audio:
@@ -202,6 +205,18 @@ class Door:
         except BaseException:
             work.cancel()
             raise
+
+    async def _going_on(
+        self, first: AudioResult, asked: AudioRequest, better: Pending, caller: HttpCaller
+    ) -> AudioResult:
+        """Have a better sound made as a job of the caller's; return the first result, which names that job."""
+        told = first.metadata
+        try:
+            told = structs.replace(told, upgrade_id=await self.jobs.go_on(asked, better, caller))
+        except AudioPoolError as exc:
+            warning = f"no_upgrade: {exc.message}"
+            told = structs.replace(told, upgrade_id=UNSET, warnings=(*told.warnings, warning))
+        return structs.replace(first, metadata=told)
 
     async def stream(self, request: AudioRequest, http: HttpRequest, *, init_audio: bytes = b"") -> LiveSound:
         """Have a sound made; return once its first chunk is there. Where the HTTP client goes away, it is cancelled.

@@ -23,6 +23,7 @@ from audio_pool.gateway.live_jobs import FINAL, LiveJob
 from audio_pool.gateway.prefer import preference_in
 from audio_pool.gateway.sound_report import SoundReport, headers_of, json_response, report_of
 from audio_pool.gateway.told import public_failure
+from audio_pool.gateway.upgrades import is_upgrade, stands_in
 from audio_pool.results import Accepted, Failure, Progress
 
 __all__ = ["Job", "job_of", "router"]
@@ -52,10 +53,17 @@ class Job(Struct, frozen=True, kw_only=True):
     """Of a job that is done."""
     error: Failure | None
     """Of a job that ended without a sound."""
+    upgrade_url: str | None = None
+    """Where the sound stands in for what was asked for: of the job that makes that; null: there is none."""
 
 
-def job_of(report: JobReport, live: LiveJob | None = None) -> Job:
-    """Return a job as JSON tells it; ``live``: what this gateway hears of it."""
+def job_of(report: JobReport, live: LiveJob | None = None, better: JobReport | None = None) -> Job:
+    """Return a job as JSON tells it.
+
+    Args:
+        live: what this gateway hears of it.
+        better: the job that makes a better sound.
+    """
     url = f"/v1/jobs/{report.request_id}"
     open_ = report.state not in FINAL
     return Job(
@@ -71,6 +79,7 @@ def job_of(report: JobReport, live: LiveJob | None = None) -> Job:
         progress=live.progress if open_ and live else None,
         sound=None if report.metadata is None else report_of(report.metadata, url),
         error=None if report.error is None else public_failure(report.error),
+        upgrade_url=None if better is None else f"/v1/jobs/{better.request_id}",
     )
 
 
@@ -86,7 +95,8 @@ def router(door: Door) -> Router:
         wait_s = 0.0 if preference is None else min(preference.wait_s, door.settings.timeout_s)
         report = await door.jobs.report(job_id, request, wait_s=wait_s)
         headers = {} if preference is None else {"preference-applied": preference.applied}
-        return json_response(job_of(report, door.jobs.live(job_id)), headers=headers)
+        better = await door.jobs.better(job_id, request) if stands_in(report.metadata) else None
+        return json_response(job_of(report, door.jobs.live(job_id), better), headers=headers)
 
     @get("/v1/jobs/{job_id:str}/audio", summary="Get the file of a job that is done", tags=_TAGS, opt=described(
         sound_answer(), Answer(206, "A part of it", media=(*AUDIO, "multipart/byteranges")),
@@ -102,7 +112,7 @@ def router(door: Door) -> Router:
         return AudioResponse(file, told)
 
     @get("/v1/jobs/{job_id:str}/events", summary="Hear what happens to a job until its end", tags=_TAGS, opt=described(
-        Answer(200, "Events: accepted, progress, done", media=("text/event-stream",)),
+        Answer(200, "Events: accepted, progress, done, upgraded", media=("text/event-stream",)),
     ))  # fmt: skip
     async def events(request: HttpRequest, job_id: str) -> ServerSentEvent:
         await door.jobs.report(job_id, request)  # there is none: an error, not a stream
@@ -128,7 +138,12 @@ async def _messages(door: Door, http: HttpRequest, job_id: str) -> AsyncIterator
         if happening is None:
             yield ServerSentEventMessage(data=None, comment="keep-alive")
         elif isinstance(happening, JobReport):
-            yield _message("done", job_of(happening))
+            better = await door.jobs.better(job_id, http) if stands_in(happening.metadata) else None
+            upgraded = is_upgrade(job_id) and happening.state == "done"
+            yield _message("upgraded" if upgraded else "done", job_of(happening, better=better))
+            if better is not None:
+                async for message in _messages(door, http, better.request_id):
+                    yield message
         else:
             yield _message("accepted" if isinstance(happening, Accepted) else "progress", happening)
 

@@ -25,6 +25,7 @@ from audio_pool.errors import AudioPoolError, Conflict, Disconnected, NotFound
 from audio_pool.gateway.callers import HttpCaller
 from audio_pool.gateway.http_request import HttpRequest, caller_of, while_connected
 from audio_pool.gateway.problems import ClientGone, ReusedKey
+from audio_pool.gateway.upgrades import betters, first_of, of_sound, stands_in, upgrade_of
 from audio_pool.pending import Pending
 from audio_pool.results import Accepted, Progress
 from audio_pool.types import AudioRequest
@@ -35,7 +36,7 @@ FINAL: frozenset[JobState] = frozenset(("done", "failed", "cancelled", "expired"
 Happening = Accepted | Progress | JobReport
 """Of a job: accepted, how far it is, its end."""
 
-_ID = re.compile(r"[a-z0-9]{4,16}\.[0-9a-f]{32}")
+_ID = re.compile(r"[a-z0-9]{4,16}\.[0-9a-f]{32}u?")
 _LONGEST_S = 30 * 86_400.0
 """A durable request has its own deadline, if any; the client's is never the one that counts."""
 _ASK_S = 10.0
@@ -106,11 +107,12 @@ class LiveJobs:
             AudioPoolError: the pool does not take it.
         """
         caller = caller_of(http)
-        asked = structs.replace(self._asking.admitted(request, http), durable=True, delivery="path")
+        wanted = structs.replace(self._asking.admitted(request, http), durable=True, delivery="path")
+        asked = first_of(wanted)
         job_id = _named(caller, idempotency_key)
         live = self._live.get(job_id)
         if live is None:
-            live = self._begin(job_id, asked, init_audio, caller)
+            live = self._begin(job_id, asked, init_audio, caller, better=betters(wanted))
         elif (live.request, live.init_audio) != (asked, init_audio):
             raise ReusedKey(_reused(idempotency_key))
         try:
@@ -124,6 +126,30 @@ class LiveJobs:
         if live.error is not None and live.accepted is None:
             await self._answered_before(job_id, live.error, caller)
         return job_id
+
+    async def go_on(self, request: AudioRequest, begun: Pending, caller: HttpCaller) -> str:
+        """Have a better sound, which the pool has begun for this connection, made as a job; return the job's id.
+
+        Raises:
+            TooMany, AudioPoolError: nothing is made on.
+        """
+        job_id = upgrade_of(_named(caller, ""))
+        asked = structs.replace(of_sound(request), durable=True, delivery="path")
+        try:
+            live = self._begin(job_id, asked, b"", caller)
+            await self._promised(job_id, live, caller)  # it has joined what was begun
+            if live.error is not None and live.accepted is None:
+                raise live.error
+        finally:
+            begun.cancel()
+        return job_id
+
+    async def better(self, job_id: str, http: HttpRequest) -> JobReport | None:
+        """Return how the job stands that makes a better sound than an ended one's; None: there is none."""
+        try:
+            return await self.client_of(job_id, http).job(upgrade_of(job_id))
+        except NotFound:
+            return None
 
     async def _promised(self, job_id: str, live: LiveJob, caller: HttpCaller) -> None:
         """Return once a job is written down, or refused; it is accepted only when the queue has room for it."""
@@ -221,7 +247,10 @@ class LiveJobs:
         """Return whether a name is that of a job which is none of the caller's; an operator's key has all."""
         return bool(_ID.fullmatch(name)) and not (caller.operator or name.startswith(f"{caller.mark}."))
 
-    def _begin(self, job_id: str, asked: AudioRequest, init_audio: bytes, caller: HttpCaller) -> LiveJob:
+    def _begin(
+        self, job_id: str, asked: AudioRequest, init_audio: bytes, caller: HttpCaller, *, better: bool = False
+    ) -> LiveJob:
+        """Begin a job; ``better``: where its answer stands in, the sound itself is made by another one after it."""
         leave = self._asking.take(caller)
         try:
             pending = self._asking.client_of(caller).submit(
@@ -240,7 +269,9 @@ class LiveJobs:
                     elif isinstance(event.body, Progress):
                         live.progress = event.body
                     live.tell()
-                await pending
+                result = await pending
+                if better and stands_in(result.metadata):
+                    self._begin(upgrade_of(job_id), of_sound(asked), b"", caller)
             except AudioPoolError as exc:
                 live.error = exc
             finally:

@@ -30,6 +30,7 @@ from audio_pool.gateway.live_sound import LiveAnswer
 from audio_pool.gateway.prefer import Preference, preference_in
 from audio_pool.gateway.problems import ClientGone, NotAcceptable
 from audio_pool.gateway.sound_report import SoundReport, bytes_answer, json_answer, report_of
+from audio_pool.gateway.upgrades import is_upgrade, stands_in, upgrade_of
 from audio_pool.gateway.webhooks import WebhookUrl
 from audio_pool.types import STREAMABLE, AudioRequest
 
@@ -78,6 +79,8 @@ def handler(door: Door) -> HTTPRouteHandler:
         if url is not None:
             body = msgspec.json.encode(report_of(sound.metadata))
             door.webhooks.send(url, "sound.done", door.request_id(request), body)
+            if isinstance(sound.metadata.upgrade_id, str):
+                door.webhooks.after(_told(door, sound.metadata.upgrade_id, door.caller(request), url))
         return bytes_answer(sound.data, sound.metadata) if as_bytes else json_answer(report_of(sound.metadata))
 
     return make
@@ -157,7 +160,11 @@ async def _as_job(
 
 async def _told(door: Door, job_id: str, caller: HttpCaller, url: str) -> None:
     report = await door.jobs.ended(job_id, caller)
-    door.webhooks.send(url, f"job.{report.state}", job_id, msgspec.json.encode(job_of(report)))
+    kind = "upgraded" if is_upgrade(job_id) and report.state == "done" else report.state
+    door.webhooks.send(url, f"job.{kind}", job_id, msgspec.json.encode(job_of(report)))
+    following = upgrade_of(job_id)
+    if stands_in(report.metadata) and door.jobs.live(following) is not None:
+        await _told(door, following, caller, url)
 
 
 def _ended(report: JobReport, headers: dict[str, str], as_bytes: bool) -> Answer:

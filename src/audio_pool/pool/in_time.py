@@ -175,7 +175,7 @@ class InTime:
             stand_in=stand_in,
             deadline=asked.deadline,
             at_once=request.stand_in,
-            upgrade=request.upgrade or request.stand_in,
+            upgrade=request.upgrade or (request.stand_in and not request.durable),
         )
 
     def taken(self, parts: events.AskInTime) -> None:

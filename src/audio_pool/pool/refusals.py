@@ -25,10 +25,9 @@ def check_in_time(request: AudioRequest) -> None:
         raise InvalidRequest("stream: what is sent while it is made cannot be replaced; leave out best_by_deadline")
     if request.stand_in and request.strict:
         raise InvalidRequest("stand_in: given with strict, which takes nothing that is not quite what was asked for")
-    if request.durable and (request.upgrade or request.stand_in):
-        field = "stand_in" if request.stand_in else "upgrade"
+    if request.durable and request.upgrade:
         raise InvalidRequest(
-            f"{field}: given with durable, whose one result waits to be fetched",
+            "upgrade: given with durable, whose one result waits to be fetched",
             hint="leave durable out: the better sound is found in the cache by asking again",
         )
 
