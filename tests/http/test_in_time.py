@@ -67,9 +67,8 @@ def events_of(client: httpx.Client, url: str, on_event: Any = lambda name: None)
 
 
 def test_a_stand_in_names_the_job_of_the_better_sound(client: httpx.Client, gate: Path, receiver: Receiver) -> None:
-    answer = client.post(
-        "/v1/sounds", params={"webhook": receiver.url}, json=wanted(gate, stand_in=True), headers={"accept": "application/json"}
-    )  # fmt: skip
+    told_at, json_wanted = {"webhook": receiver.url}, {"accept": "application/json"}
+    answer = client.post("/v1/sounds", params=told_at, json=wanted(gate, stand_in=True), headers=json_wanted)
     assert answer.status_code == 200, answer.text
     told = answer.json()["metadata"]
     assert told["approximate"] is True and told["rung"] == "built_in" and told["engine"] == "procedural"
