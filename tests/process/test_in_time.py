@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -15,7 +15,6 @@ import msgspec
 import pytest
 import zmq
 from tests.support.bench_pool import settings
-from tests.support.command_line import command
 from tests.support.engine_packages import engine_package
 from tests.support.waiting import PATIENCE_S, eventually
 
@@ -222,14 +221,13 @@ def test_one_client_has_so_many_better_sounds_under_way(client: AudioClient, tmp
 
 
 def test_the_command_prints_the_first_and_then_the_better_one(pool: AudioPool, gate: Gate) -> None:
-    opened = threading.Timer(SOON_MS / 1000 + 1.0, gate.open)
-    opened.start()
-    try:
-        done = command(
-            "generate", gate.prompt, "--connect", str(pool.endpoint), "--json",
-            "--deadline", str(SOON_MS / 1000), "--best-by-deadline", "--upgrade",
-        )  # fmt: skip
-    finally:
-        opened.join()
-    first, better = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    asked = ["--deadline", str(SOON_MS / 1000), "--best-by-deadline", "--upgrade", "--json"]
+    words = [sys.executable, "-m", "audio_pool.cli", "generate", gate.prompt, "--connect", str(pool.endpoint), *asked]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
+        assert running.stdout is not None
+        lines = [running.stdout.readline()]
+        gate.open()  # not before the first is told: then the real sound would be in time
+        lines += running.stdout.read().splitlines()
+        assert running.wait(PATIENCE_S) == 0
+    first, better = (json.loads(line) for line in lines)
     assert first["approximate"] is True and better["approximate"] is False and better["engine"] == "stage"
