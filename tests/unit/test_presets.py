@@ -24,6 +24,7 @@ from audio_pool.pool.reload import reload_plan
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.resolve import ResolvedRequest, resolve
 from audio_pool.pool.shipped_presets import SHIPPED
+from audio_pool.pool.signing import UNSIGNED
 from audio_pool.presets import Preset, PresetMetadata, checked_preset
 from audio_pool.telemetry import Telemetry
 from audio_pool.types import MAX_PROMPT_CHARS, AudioRequest
@@ -334,7 +335,7 @@ def test_what_stands_in_for_a_sound_is_told_of_its_presets_in_its_own_engines_wo
     found = resolve(asked, settings, infos, presets=[CAVE])
     assert "minor key" in found.recipe.prompt and found.unmerged == asked
     in_time = InTime(RequestTable(Telemetry()), infos)
-    stand_in = in_time._built_in(found, settings)
+    stand_in = in_time._built_in(found, settings, UNSIGNED)
     assert stand_in is not None
     assert stand_in.recipe.prompt == "a piano melody, at night, in a cave, tense, deep, far away"
 

@@ -7,6 +7,7 @@
  *   const picture = await api.objectUrl("/v1/sounds/7/spectrogram.png");     // revoke it when it is no longer shown
  *   for await (const {event, data} of api.events("/v1/jobs/ID/events", {signal})) …
  *
+ * api.tagged     JSON, and its ETag.
  * api.get, post, put, patch, delete   JSON there and back; reject with Problem or Unreachable, or AbortError.
  * api.bytes, api.blob, api.objectUrl  a file; api.file  one made of what is posted, with its name.
  * api.events     server-sent events, read over fetch so that they carry the key. It begins anew when the connection
@@ -129,6 +130,14 @@ class Api extends EventTarget {
   /** @param {string} path @param {Asking} [asking] @returns {Promise<any>} */
   delete(path, asking) {
     return this.#json("DELETE", path, undefined, asking);
+  }
+
+  /** JSON, and the ETag that names it. @param {string} path @param {Asking} [asking] @returns {Promise<{body: any, tag: string}>} */
+  async tagged(path, asking) {
+    return this.#answered("GET", path, undefined, { accept: "application/json" }, asking, async (answer) => ({
+      body: parse(await answer.text()),
+      tag: answer.headers.get("etag") ?? "",
+    }));
   }
 
   /** @param {string} path @param {Asking} [asking] @returns {Promise<ArrayBuffer>} */

@@ -36,6 +36,7 @@ import { setTheme, theme } from "./theme.js";
 const VIEWS = {
   make: { label: "Make", icon: "make", load: () => import("./make.js") },
   library: { label: "Library", icon: "library", load: () => import("./library.js") },
+  presets: { label: "Presets", icon: "tag", load: () => import("./presets.js") },
   live: { label: "Live", icon: "live", load: () => import("./live.js") },
   cache: { label: "Cache", icon: "cache", load: () => import("./cache.js") },
 };

@@ -33,6 +33,7 @@ function python(value) {
   if (value === true) return "True";
   if (value === false) return "False";
   if (value === null || value === undefined) return "None";
+  if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
   if (typeof value === "object") return `{${Object.entries(value).map(([name, one]) => `${python(name)}: ${python(one)}`).join(", ")}}`;
   return typeof value === "number" ? String(value) : JSON.stringify(value);
 }
@@ -69,6 +70,7 @@ export function asCommand(request) {
   for (const [name, value] of Object.entries(request)) {
     if (name in OPTIONS) words.push(OPTIONS[name], quoted(String(value)));
     else if (name in SWITCHES) words.push(SWITCHES[name][value ? 0 : 1]);
+    else if (name === "presets") for (const one of value) words.push("--preset", quoted(one));
     else if (name === "options") for (const [option, one] of Object.entries(value)) words.push("--option", quoted(`${option}=${typeof one === "string" ? one : JSON.stringify(one)}`));
   }
   words.push("-o", quoted(fileName(request.prompt, request.format ?? "wav")), dashed ? `-- ${prompt}` : "");

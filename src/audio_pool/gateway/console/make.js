@@ -41,7 +41,7 @@ export function view(root, context) {
 
   const form = new SoundForm({ engines: context.engines, onMake: (request) => make(request), signal: context.signal });
   const given = Object.fromEntries(context.parameters);
-  if (given.prompt && sessionStorage.getItem(LINK) !== location.hash) form.fill(given); // else what was typed since counts
+  if ((given.prompt || given.presets) && sessionStorage.getItem(LINK) !== location.hash) form.fill(given); // else what was typed since counts
   sessionStorage.setItem(LINK, location.hash);
 
   const list = h("div", { class: "sounds stack" });
@@ -75,7 +75,7 @@ export function view(root, context) {
   function make(request) {
     player.unlock();
     const { options, ...plain } = request;
-    context.keep(new URLSearchParams(Object.entries(plain).map(([name, value]) => [name, String(value)])));
+    context.keep(new URLSearchParams(Object.entries(plain).map(([name, value]) => [name, Array.isArray(value) ? JSON.stringify(value) : String(value)])));
     sessionStorage.setItem(LINK, location.hash);
     const several = Number(request.candidates) > 1 ? { keep_candidates: true } : {};
     const making = new Making({ ...request, ...several, ...HEARD_AS });
@@ -95,7 +95,7 @@ export function view(root, context) {
     const card = new SoundCard(making, {
       onAgain: (request) => make(plain(request)),
       onReuse: (request) => {
-        form.fill({ seed: "", force: false, options: {}, ...plain(request) });
+        form.fill({ seed: "", force: false, options: {}, presets: [], ...plain(request) });
         form.focus();
       },
       onDrop: () => drop(making),

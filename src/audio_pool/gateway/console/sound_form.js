@@ -12,6 +12,7 @@
 import { aborted, api, told } from "./api.js";
 import { field, h, icon, replace, soon, uid } from "./dom.js";
 import { seconds } from "./figures.js";
+import { PresetPicker } from "./preset_picker.js";
 
 /** @typedef {import("./api.js").Json} Json */
 
@@ -62,6 +63,11 @@ export class SoundForm {
     this.loudness_profile = h("select", null, Object.entries(PROFILES).map(([value, text]) => h("option", { value }, text)));
     this.namespace = h("input", { type: "text", maxLength: 64, placeholder: "default", autocomplete: "off", spellcheck: false });
     this.force = h("input", { type: "checkbox", id: uid("force") });
+    this.presets = new PresetPicker({ signal, onChange: () => {
+      this.#named();
+      this.#keep();
+    } });
+    this.also = h("span", { class: "soft" });
     this.findings = h("ul", { class: "findings", "aria-live": "polite", "aria-label": "About these words" });
     this.asks = h("label", { htmlFor: this.prompt.id }, "What do you want to hear?");
     this.about = h("p", { class: "hint" });
@@ -78,7 +84,8 @@ export class SoundForm {
     this.make = h("button", { class: "button primary make", type: "submit" }, icon("make"), "Make it");
     this.more = h(
       "details", { class: "more" },
-      h("summary", null, "More"),
+      h("summary", null, "More", this.also),
+      this.presets.element,
       h("div", { class: "fields" },
         h("div", { class: "field" }, h("label", { htmlFor: this.seed.id }, "Seed"), h("div", { class: "joined" }, this.seed, dice), h("p", { class: "hint", id: `${this.seed.id}-hint` }, "The same seed makes the same sound.")),
         this.fields.negative, this.fields.voice, this.fields.steps, this.fields.guidance,
@@ -141,6 +148,7 @@ export class SoundForm {
     if (this.force.checked) request.force = true;
     const options = this.#ownOptions(engine);
     if (Object.keys(options).length) request.options = options;
+    if (this.presets.chosen.length) request.presets = [...this.presets.chosen];
     return request;
   }
 
@@ -153,6 +161,8 @@ export class SoundForm {
     if ("loop" in request) this.loop.checked = request.loop === true || request.loop === "true" || request.loop === "1";
     if ("force" in request) this.force.checked = Boolean(request.force);
     this.options = Object.fromEntries(Object.entries(request.options ?? {}).map(([name, value]) => [name, String(value)]));
+    if ("presets" in request) this.presets.chosen = namesIn(request.presets);
+    this.#named();
     this.#fit();
     this.#keep();
     this.check();
@@ -244,6 +254,7 @@ export class SoundForm {
     this.slider.value = this.duration_s.value;
     replace(this.own, engine ? engine.options.map((/** @type {Json} */ option) => this.#optionField(option)) : null);
     this.about.textContent = engine ? aboutEngine(engine) : "";
+    if (engine) this.presets.suit(engine.name);
   }
 
   /** A control for one of the engine's own options. @param {Json} option */
@@ -281,6 +292,11 @@ export class SoundForm {
     if (from === this.prompt || from === this.negative_prompt || from === this.engine || from === this.loop) this.check();
   }
 
+  /** Say which presets are chosen, also where they are folded away. */
+  #named() {
+    this.also.textContent = this.presets.chosen.length ? `\u00a0· ${this.presets.chosen.join(", ")}` : "";
+  }
+
   #draw() {
     this.seed.value = String(crypto.getRandomValues(new Uint32Array(1))[0]);
     this.#keep();
@@ -288,7 +304,7 @@ export class SoundForm {
 
   #keep() {
     const kept = Object.fromEntries(TEXTS.map((name) => [name, this[name].value]));
-    sessionStorage.setItem(KEPT, JSON.stringify({ ...kept, loop: this.loop.checked, force: this.force.checked, options: this.options, more: this.more.open }));
+    sessionStorage.setItem(KEPT, JSON.stringify({ ...kept, loop: this.loop.checked, force: this.force.checked, options: this.options, presets: this.presets.chosen, more: this.more.open }));
   }
 
   #restore() {
@@ -332,6 +348,18 @@ export class SoundForm {
     this.check.cancel();
     this.checking.abort();
   }
+}
+
+/** Names of presets, as a request has them or as an address does. @param {unknown} given @returns {string[]} */
+function namesIn(given) {
+  if (typeof given === "string") {
+    try {
+      given = JSON.parse(given);
+    } catch {
+      return [];
+    }
+  }
+  return Array.isArray(given) ? given.map(String) : [];
 }
 
 /** What an engine lets one ask for: a function of a field's name. @param {Json | null} engine @returns {(name: string) => boolean} */
