@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -164,7 +165,9 @@ def test_a_given_sounds_manifest_is_carried_on(unsigned: dict[str, Path], seal: 
     """Through two steps: what was made of what was made of it still holds the first one's statement."""
     (tmp_path / "a").mkdir()
     first = signed(unsigned["wav"], tmp_path / "a", seal)
-    given = ingredient_of(first, label="given", title="a given sound", sha256="cd" * 32)
+    known = hashlib.sha256(first.read_bytes()).hexdigest()
+    assert ingredient_of(first, label="given", title="", sha256="cd" * 32).archive == b"", "another file than was given"
+    given = ingredient_of(first, label="given", title="a given sound", sha256=known)
     second = signed(unsigned["flac"], tmp_path, seal, ingredients=[given])
     third = signed(
         unsigned["mp3"], tmp_path, seal, ingredients=[ingredient_of(second, label="it", title="it")], deed="converted"

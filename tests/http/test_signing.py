@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 import soundfile
+from click.testing import CliRunner
 from msgspec import structs
 from tests.support.gateways import Gateway, running
 from tests.support.signed import by_the_reader, own_chain, signing
@@ -19,6 +24,7 @@ from tests.support.waiting import PATIENCE_S
 
 from audio_pool import AudioClient, AudioPool, AudioResult, AudioSemanticCache
 from audio_pool.audio import codec
+from audio_pool.cli.cache import group
 from audio_pool.config import CacheConfig, Config, ServerConfig, WorkerConfig
 from audio_pool.craft import Convert, Loop, Master, Mix
 from audio_pool.errors import InvalidConfig, InvalidRequest, SigningFailed
@@ -230,6 +236,64 @@ def test_over_http_too(pool: AudioPool, place: Path, tmp_path: Path) -> None:
             manifest(path)
         refused = http.post("/v1/sounds", json={"prompt": "rain over http", "format": "ogg", **RAIN})
         assert refused.status_code == 422 and "cannot be signed" in refused.text
+
+
+def test_a_file_that_is_imported_keeps_its_manifest_and_one_of_ours_comes_home(
+    client: AudioClient, place: Path, tmp_path: Path
+) -> None:
+    foreign = client.generate("a foreign gong", duration_s=0.5, format="wav")
+    label = manifest(foreign.path).label
+    work = client.craft(Convert(), [foreign.path], output_path=tmp_path / "gong struck.mp3", format="mp3", comment="")
+    (tmp_path / "gong struck.mp3.json").write_text(json.dumps({"text": "gong struck"}))
+    home = client.generate("a door that comes home", duration_s=0.5, format="flac")
+    shutil.copy(home.path, tmp_path / "a door that comes home.flac")
+    client.library.remove(home.metadata.entry_id)  # type: ignore[arg-type]
+    arguments = ["import", str(tmp_path), "--cache-dir", str(place / "cache"), "--json", "--jobs", "1"]
+    done = CliRunner().invoke(group, [*arguments, "--encoder", "off", "--min-quality", "0"])
+    assert done.exit_code == 0 and json.loads(done.stdout)["made"] == 2, done.output
+    (kept,) = [one for one in client.library.search().sounds if one.engine == "imported"]
+    for format in ("wav", "flac"):
+        found = manifest(client.library.file(kept.id, format=format).path)
+        assert [one.action for one in found.actions] == ["c2pa.opened", "c2pa.transcoded"]
+        (given,) = found.ingredients
+        assert work.provenance and given.manifest == work.provenance.manifest
+    again = client.generate("a door that comes home", duration_s=0.5, format="flac")
+    assert again.metadata.cached and label
+    assert [one.action for one in holds(again).actions] == ["c2pa.created"]
+
+
+def test_the_pools_process_never_loads_what_signs_and_nobody_sees_the_key(
+    chain: OwnChain, tmp_path: Path
+) -> None:
+    own = {"cache": {"dir": str(tmp_path / "cache"), "encoder": "off"}, "provenance": signing(chain)}
+    (tmp_path / "pool.json").write_bytes(msgspec.json.encode(own))
+    told = subprocess.run(
+        [sys.executable, "-c", ALONE, str(tmp_path / "pool.json")],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env={**os.environ, "AUDIO_POOL_LOG_LEVEL": "DEBUG"},
+    )
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.splitlines()[-1] == "[True, True, False]", told.stdout
+    secret = chain.private_key.read_text().splitlines()[1]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".log" for path in files)
+    for text in (told.stdout, told.stderr, *(path.read_bytes().decode("latin-1") for path in files)):
+        assert secret not in text and "PRIVATE KEY" not in text
+
+
+ALONE = """
+import sys
+from pathlib import Path
+import msgspec
+from audio_pool import AudioPool
+with AudioPool.from_config(msgspec.json.decode(Path(sys.argv[1]).read_bytes())) as pool:
+    made = pool.submit("rain", duration_s=0.3, format="wav").result(120)
+    hit = pool.submit("rain", duration_s=0.3, format="wav").result(120)
+    print(pool.status())
+    print([made.metadata.provenance.signed, hit.metadata.cached, "c2pa" in sys.modules])
+"""
 
 
 # -------------------------------------------------------------------------------------------- certificates

@@ -24,6 +24,7 @@ import numpy as np
 from msgspec import Struct, structs
 
 from audio_pool.audio import Audio
+from audio_pool.audio.id3 import ID3_HEAD_BYTES, id3_bytes
 from audio_pool.cache.entry import Adopted
 from audio_pool.cache.sqlite.sources import IMPORTED
 from audio_pool.cache.trust import fingerprint
@@ -34,6 +35,8 @@ from audio_pool.inscription import comment_of, sound_in
 from audio_pool.prompts.expectations import names_noise
 from audio_pool.reports import LoopReport, QualityReport
 from audio_pool.results import FinishedSound, SoundMetadata
+from audio_pool.signing.carried import carried_in, carry
+from audio_pool.signing.ingredient import carried_of
 from audio_pool.tasks import DESCRIPTORS
 from audio_pool.types import MAX_DURATION_S, Recipe, Rendition
 
@@ -220,7 +223,9 @@ def _judged(
         rate = rules.least_rate
     audio, level = levelled(audio, rate, rules.rendition, loop)
     warnings += rules.rendition.shortfall(level.rounded_lufs)
+    archive, lost = carried_of(Path(job.audio))
     told, frames = job.told, audio.shape[1]
+    warnings += lost
     if told.ignored:
         warnings.append(f"not_understood: {', '.join(told.ignored)} as told beside the sound")
     licence = told.licence or rules.licence
@@ -268,6 +273,7 @@ def _judged(
     )
     out = Path(job.out)
     codec.write(out, audio, rate, "flac", 24, comment_of(recipe, metadata), loop)
+    carry(archive, out)
     return _prepared(out, recipe, metadata, created_at, descriptors(audio, rate).tobytes())
 
 
@@ -278,7 +284,9 @@ def with_similarity(master: Path, one: Adopted, similarity: float) -> Adopted:
     metadata = structs.replace(one.sound.metadata, clap_similarity=similarity)
     audio, rate = codec.read(master)
     comment = comment_of(one.sound.recipe, metadata)
+    archive = carried_in(master)
     codec.write(master, audio, rate, "flac", 24, comment, metadata.is_loop)  # the same samples
+    carry(archive, master)
     digest, size = fingerprint(master)
     sound = structs.replace(one.sound, metadata=metadata)
     return one._replace(sound=sound, sha256=digest, size_bytes=size)
@@ -328,6 +336,8 @@ def _copied(
     audio, rate = codec.read(path)
     if format_ == "flac":
         with path.open("rb") as read, out.open("xb") as write:
+            if fresh:  # a signed file comes home: its signature is no part of the master
+                read.seek(id3_bytes(read.read(ID3_HEAD_BYTES)))
             shutil.copyfileobj(read, write, 1 << 20)
             write.flush()
             os.fsync(write.fileno())

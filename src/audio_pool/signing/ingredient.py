@@ -18,10 +18,12 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from audio_pool.errors import EngineUnavailable
+from audio_pool.signing.carried import GIVEN, GIVEN_TITLE
 from audio_pool.signing.embedded import embedded_manifest
 from audio_pool.signing.library import context, load
 
-__all__ = ["MAX_ARCHIVE_BYTES", "SHA256_INSTANCE", "Ingredient", "Relationship", "ingredient_of"]
+__all__ = ["MAX_ARCHIVE_BYTES", "SHA256_INSTANCE", "Ingredient", "Relationship", "carried_of", "ingredient_of"]
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,17 @@ def ingredient_of(
         log.warning("a given sound's manifest comes to %d bytes, which is too large to be carried", len(data))
         return plain
     return Ingredient(label=label, title=title, sha256=sha256, relationship=relationship, archive=data)
+
+
+def carried_of(path: Path) -> tuple[bytes, tuple[str, ...]]:
+    """Return a given file's manifest as an archive, and a warning where it has one that is not carried."""
+    try:
+        found = embedded_manifest(path)
+        archive = ingredient_of(path, label=GIVEN, title=GIVEN_TITLE).archive if found is not None else b""
+    except (EngineUnavailable, OSError) as exc:
+        return b"", (f"manifest_not_carried: {exc}",)
+    lost = found is not None and not archive
+    return archive, ("manifest_not_carried: it cannot be read, or is too large",) if lost else ()
 
 
 def _sha256(path: Path) -> str:

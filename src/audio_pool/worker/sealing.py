@@ -19,11 +19,10 @@ from typing import Any
 from msgspec import structs
 
 from audio_pool import __version__
-from audio_pool.audio.flac_blocks import add_application, application_in
-from audio_pool.audio.storing import storing
 from audio_pool.craft import Check, Convert, CraftReport, Loop, Master, Mix
 from audio_pool.errors import InvalidRequest
 from audio_pool.reports import SignatureReport
+from audio_pool.signing.carried import GIVEN, GIVEN_TITLE, carried_in, carry
 from audio_pool.signing.embedded import SIGNABLE
 from audio_pool.signing.ingredient import Ingredient, Relationship, ingredient_of
 from audio_pool.signing.statement import Deed, label_of, new_label, statement
@@ -32,10 +31,6 @@ from audio_pool.types import Rendition
 
 __all__ = ["UNSEALED", "Sealing", "check_signable", "sealed_work"]
 
-_BLOCK = b"apGi"
-"""The master's block that holds what a given sound's manifest says."""
-_GIVEN = "given"
-_TITLE = "given sound"
 Facts = dict[str, Any]  # opaque: a comment's JSON
 
 
@@ -58,23 +53,16 @@ class Sealing:
         """
         if not given or not sha256:
             return cls(seal=seal)
-        return cls(seal=seal, archive=ingredient_of(Path(given), label=_GIVEN, title=_TITLE, sha256=sha256).archive)
+        return cls(seal=seal, archive=ingredient_of(Path(given), label=GIVEN, title=GIVEN_TITLE, sha256=sha256).archive)
 
     @classmethod
     def of_master(cls, seal: Seal | None, master: Path) -> Sealing:
         """Return how a rendition of a kept master is signed."""
-        if seal is None:
-            return UNSEALED
-        try:
-            return cls(seal=seal, archive=application_in(master, _BLOCK))
-        except OSError:  # reading the master says it better
-            return cls(seal=seal)
+        return UNSEALED if seal is None else cls(seal=seal, archive=carried_in(master))
 
     def keep(self, master: Path) -> None:
         """Keep what a given sound's manifest says in a master that has just been written. Raises StorageError."""
-        if self.archive:
-            with storing(master):
-                add_application(master, _BLOCK, self.archive)
+        carry(self.archive, master)
 
     def sign(self, path: Path, rendition: Rendition, comment: str) -> None:
         """Sign a complete file, where it is to be; an error leaves no file.
@@ -114,7 +102,8 @@ def _given_of(facts: Facts, archive: bytes) -> tuple[Ingredient, ...]:
     imported = told.get("implementation", facts.get("engine")) == "imported"
     if not sha256 and not imported and not archive:
         return ()
-    return (Ingredient(label=_GIVEN, title=_TITLE, sha256=sha256 if isinstance(sha256, str) else "", archive=archive),)
+    digest = sha256 if isinstance(sha256, str) else ""
+    return (Ingredient(label=GIVEN, title=GIVEN_TITLE, sha256=digest, archive=archive),)
 
 
 # ------------------------------------------------------------------------------------ work on given sounds
@@ -151,7 +140,7 @@ def sealed_work(task: CraftTask, report: CraftReport, comment: str, paths: Seque
     relationship: Relationship = "componentOf" if deed in ("mixed", "sequenced") else "parentOf"
     given = [
         ingredient_of(
-            Path(path), label=f"{_GIVEN}-{number}", title=_TITLE, sha256=one.sha256, relationship=relationship
+            Path(path), label=f"{GIVEN}-{number}", title=GIVEN_TITLE, sha256=one.sha256, relationship=relationship
         )
         for number, (path, one) in enumerate(zip(paths, report.given, strict=True), 1)
     ]
