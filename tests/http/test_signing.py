@@ -19,6 +19,7 @@ import soundfile
 from click.testing import CliRunner
 from msgspec import structs
 from tests.support.gateways import Gateway, running
+from tests.support.served import Served
 from tests.support.signed import by_the_reader, own_chain, signing
 from tests.support.waiting import PATIENCE_S
 
@@ -251,7 +252,7 @@ def test_a_file_that_is_imported_keeps_its_manifest_and_one_of_ours_comes_home(
     arguments = ["import", str(tmp_path), "--cache-dir", str(place / "cache"), "--json", "--jobs", "1"]
     done = CliRunner().invoke(group, [*arguments, "--encoder", "off", "--min-quality", "0"])
     assert done.exit_code == 0 and json.loads(done.stdout)["made"] == 2, done.output
-    (kept,) = [one for one in client.library.search().sounds if one.engine == "imported"]
+    (kept,) = [one for one in client.library.search().sounds if one.prompt == "gong struck"]
     for format in ("wav", "flac"):
         found = manifest(client.library.file(kept.id, format=format).path)
         assert [one.action for one in found.actions] == ["c2pa.opened", "c2pa.transcoded"]
@@ -294,6 +295,27 @@ with AudioPool.from_config(msgspec.json.decode(Path(sys.argv[1]).read_bytes())) 
     print(pool.status())
     print([made.metadata.provenance.signed, hit.metadata.cached, "c2pa" in sys.modules])
 """
+
+
+def test_workers_without_the_pools_disk_sign_with_the_key_that_lies_where_they_are(
+    chain: OwnChain, tmp_path: Path
+) -> None:
+    """The key is never sent; a given sound is, to the one that makes and to the one that masters."""
+    workers = [
+        {"name": "far", "engines": ["procedural"], "roles": ["generate"]},
+        {"name": "master", "engines": [], "roles": ["master"]},
+    ]
+    section = msgspec.to_builtins(signing(chain))
+    more = {"cluster": {"launcher": "tcp"}, "provenance": section, "defaults": {"engine": "procedural"}}
+    with (
+        Served(tmp_path, workers=workers, env={"TMPDIR": str(tmp_path)}, **more).ready() as served,
+        AudioClient(served.endpoint, timeout_s=PATIENCE_S) as client,
+    ):
+        start = client.generate("wind", duration_s=0.4, format="wav")
+        label = holds(start).label
+        longer = client.generate("wind", init_audio=start.path, extend_s=0.4, format="mp3")
+        assert [one.manifest for one in holds(longer).ingredients] == [label]
+        holds(client.generate("wind", init_audio=start.path, extend_s=0.4, format="flac"))
 
 
 # -------------------------------------------------------------------------------------------- certificates

@@ -111,6 +111,8 @@ def _actions(facts: Json, version: str, deed: Deed, given: Sequence[str]) -> lis
 
 
 def _source_type(facts: Json) -> str:
+    if _text(facts, "engine") == "imported":  # its recipe is that of a sound that could have been made here
+        return ""
     recipe = facts.get("recipe")
     implementation = _text(recipe, "implementation") if isinstance(recipe, dict) else ""
     return digital_source_type(implementation or _text(facts, "engine"), _text(facts, "model"))

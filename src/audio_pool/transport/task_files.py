@@ -25,6 +25,7 @@ from audio_pool.tasks import (
     GenerateTask,
     LoadTask,
     MasteredSound,
+    MasteringSpec,
     MasterTask,
     Rendered,
     RenderTask,
@@ -65,6 +66,9 @@ def inputs_of(task: Task) -> list[Input]:
     match task:
         case GenerateTask():
             found = [Input(part.init_audio, "init_audio") for part in task.parts if part.init_audio is not None]
+            found += [given for part in task.parts for given in _given_to(part)]
+        case MasterTask():
+            found = _given_to(task)
         case RenderTask() | DrawTask():
             found = [Input(task.master, "master")]
         case CraftTask() | ClapTask():
@@ -75,9 +79,14 @@ def inputs_of(task: Task) -> list[Input]:
             found += [Input(path, "sounds") for path in task.sounds]
             found += [Input(path, "provenance.certificate") for path in (task.certificate,) if path]
             found += [Input(one.master, "master") for one in task.against]
-        case MasterTask() | EchoTask() | EmbedTask() | LoadTask() | UnloadTask():
+        case EchoTask() | EmbedTask() | LoadTask() | UnloadTask():
             pass  # named one by one: of another kind somebody has to say what it reads
     return list({one.path: one for one in found}.values())
+
+
+def _given_to(part: GeneratePart | MasterTask) -> list[Input]:
+    """Return the sound whose manifest is carried on. The key that signs is never sent: it lies where workers are."""
+    return [Input(part.mastering.given, "init_audio")] if part.mastering.given else []
 
 
 def output_of(task: Task, job: int) -> Output:
@@ -112,12 +121,12 @@ def relocated(task: Task, found: Mapping[str, str], folder: str) -> Task:
         case GenerateTask():
             parts = []
             for part in task.parts:
-                mastering = structs.replace(part.mastering, directory=folder, spill="")
+                mastering = _into(part.mastering, found, folder)
                 read = part.init_audio if part.init_audio is None else found[part.init_audio]
                 parts.append(structs.replace(part, mastering=mastering, init_audio=read))
             return structs.replace(task, parts=parts)
         case MasterTask():
-            return structs.replace(task, mastering=structs.replace(task.mastering, directory=folder, spill=""))
+            return structs.replace(task, mastering=_into(task.mastering, found, folder))
         case RenderTask():
             return structs.replace(task, master=found[task.master], out=_in(folder, task.out), spill="")
         case DrawTask():
@@ -144,6 +153,11 @@ def relocated(task: Task, found: Mapping[str, str], folder: str) -> Task:
             )
         case EchoTask() | EmbedTask() | LoadTask() | UnloadTask():
             return task
+
+
+def _into(mastering: MasteringSpec, found: Mapping[str, str], folder: str) -> MasteringSpec:
+    given = found[mastering.given] if mastering.given else ""
+    return structs.replace(mastering, directory=folder, spill="", given=given)
 
 
 def _in(folder: str, path: str) -> str:

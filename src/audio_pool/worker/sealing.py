@@ -99,8 +99,7 @@ def _given_of(facts: Facts, archive: bytes) -> tuple[Ingredient, ...]:
     recipe = facts.get("recipe")
     told = recipe if isinstance(recipe, dict) else {}
     sha256 = told.get("init_audio_sha256")
-    imported = told.get("implementation", facts.get("engine")) == "imported"
-    if not sha256 and not imported and not archive:
+    if not sha256 and facts.get("engine") != "imported" and not archive:
         return ()
     digest = sha256 if isinstance(sha256, str) else ""
     return (Ingredient(label=GIVEN, title=GIVEN_TITLE, sha256=digest, archive=archive),)
