@@ -126,7 +126,7 @@ class CraftForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     """Which loudness of a one-shot the target is of."""
     mono: bool = False
     comment: Annotated[str, Meta(max_length=65_536)] | None = None
-    """What the file says of itself; None: what the given one said, where it is still that sound."""
+    """What the file says of itself; None: what the given ones said, and what was done to them."""
 
 
 class GivenReport(PlainMapping, Struct, frozen=True, kw_only=True):

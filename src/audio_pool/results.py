@@ -34,7 +34,7 @@ from audio_pool.reports import (
     Timings,
     WorkerReport,
 )
-from audio_pool.types import Label, Recipe
+from audio_pool.types import Inscription, Label, Recipe
 
 __all__ = [
     "SAMPLE_BYTES",
@@ -205,6 +205,12 @@ class SoundMetadata(PlainMapping, Struct, frozen=True, kw_only=True):
     """Only where the request named some: what each contributed. The words and values are in the sound's own fields."""
     forced: bool = False
     """It was made in place of what was kept: offered before others of its words and settings."""
+    software: str | UnsetType = UNSET
+    """What made it, with its version; absent where that was not noted."""
+    digital_source_type: str | UnsetType = UNSET
+    """IPTC's word for how it came to be; absent where that was not noted."""
+    inscription: Inscription | UnsetType = UNSET
+    """What its master's file tells of it; absent where that is not for others, or from before there were tags."""
 
 
 class RenditionReport(PlainMapping, Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ __all__ = [
     "STRICT_WARNINGS",
     "AudioRequest",
     "Edit",
+    "Inscription",
     "Label",
     "LoopMethod",
     "Peaks",
@@ -275,6 +276,16 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return hashlib.sha256(b"recipe-2\0" + msgspec.json.encode(self, order="deterministic")).hexdigest()
 
 
+class Inscription(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a file tells of where it comes from, beside its recipe."""
+
+    version: int
+    """Which plain tags it has; raised when there are others, so that files are written anew."""
+    content_producer: str = ""
+    """Of the key ``AIGC``; "": there is none."""
+    content_propagator: str = ""
+
+
 class Rendition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How a finished sound is written: nothing here changes what is heard but its level, codec and width.
 
@@ -296,6 +307,22 @@ class Rendition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     """Kilobits a second, MP3 and Opus only."""
     signed: str = ""
     """First digits of the certificate that its file is signed by; "": it is not."""
+    inscription: Inscription | None = None
+    """None: a file without plain tags, as they were before there were any, and as headerless ones are."""
+
+    def of_master(self, sample_rate: int) -> Rendition:
+        """Return how the master is written beside it: what cannot be taken back is left out."""
+        return msgspec.structs.replace(
+            self,
+            format="flac",
+            bit_depth=24,
+            sample_rate=sample_rate,
+            limiter=False,
+            mono=False,
+            measure="integrated",
+            bit_rate=None,
+            signed="",
+        )
 
     def shortfall(self, lufs: float | None) -> tuple[str, ...]:
         """Return a warning where the true peak kept a sound well under its target."""

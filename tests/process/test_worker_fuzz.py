@@ -16,6 +16,7 @@ from tests.support.requests import engine, request
 from tests.support.routed import Caller, Routed
 
 from audio_pool.engine_info import Notes
+from audio_pool.inscription import inscribed
 from audio_pool.pool.worker_link import WorkerLink
 from audio_pool.reports import CandidateReport, QualityReport
 from audio_pool.results import Failure, FinishedSound
@@ -134,6 +135,7 @@ class World:
         for part in run.task.parts:
             path = write_flac(Path(part.mastering.directory) / f"{part.mastering.name}.flac", part.job)
             metadata = msgspec.structs.replace(part.mastering.metadata, engine="tone", sample_rate=44_100)
+            metadata = inscribed(part.recipe, metadata, part.mastering.rendition)
             sound = FinishedSound(path=str(path), recipe=part.recipe, metadata=metadata, accepted=True)
             results[part.job] = MasteredSound(sound=sound, score=50.0)
         done = TaskDone(incarnation=run.incarnation, task_id=run.task_id, attempt=run.attempt, results=results)

@@ -126,12 +126,6 @@ def test_a_query_means_by_itself_what_the_configuration_means_by_itself() -> Non
     assert {name: getattr(Query(), name) for name in shared} == {name: getattr(cache, name) for name in shared}
 
 
-@pytest.mark.parametrize("given", [{"aigc": True}])
-def test_what_this_version_cannot_do_for_provenance_is_refused_not_ignored(given: dict[str, Any]) -> None:
-    with pytest.raises(InvalidConfig, match=f"provenance.*{next(iter(given))}.*this version"):
-        load_config({"provenance": given}, environment={})
-
-
 def test_what_files_are_signed_with_is_given_as_a_whole() -> None:
     for given, says in (
         ({"sign": "on"}, "no certificate: 'audio-pool provenance init' makes one"),
@@ -145,3 +139,12 @@ def test_what_files_are_signed_with_is_given_as_a_whole() -> None:
         load_config({"provenance": keys, "defaults": {"format": "ogg"}}, environment={})
     assert load_config({"provenance": keys}, environment={}).provenance.sign == "on"
     assert load_config({"provenance": {"sign": "auto"}}, environment={}).provenance.certificate == ""
+
+
+def test_aigc_names_who_runs_the_pool_and_nobody_is_named_for_nothing() -> None:
+    for given in ({"aigc": True}, {"aigc": True, "content_producer": " "}, {"content_producer": "A"}):
+        with pytest.raises(InvalidConfig, match="content_producer"):
+            load_config({"provenance": given}, environment={})
+    told = load_config({"provenance": {"aigc": True, "content_producer": "A"}}, environment={}).provenance.inscription
+    assert (told.content_producer, told.content_propagator) == ("A", "")
+    assert Config().provenance.inscription != told

@@ -16,6 +16,7 @@ from audio_pool.cache.lookup import Lookup
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.engine_info import Notes
 from audio_pool.errors import StorageError
+from audio_pool.inscription import inscribed
 from audio_pool.pool.replies import LocalSink
 from audio_pool.pool.worker_link import Received
 from audio_pool.results import Failure, FinishedSound, Progress, RenditionReport
@@ -65,6 +66,7 @@ def mastered(pool: Routed, run: RunTask | None = None) -> dict[int, Any]:
         metadata = msgspec.structs.replace(
             part.mastering.metadata, engine="tone", implementation="tone", sample_rate=44_100, model="models/tone"
         )
+        metadata = inscribed(part.recipe, metadata, part.mastering.rendition)
         finished = FinishedSound(path=str(path), recipe=part.recipe, metadata=metadata, accepted=True)
         results[part.job] = MasteredSound(sound=finished, score=50.0)
     return results

@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "config.*", "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "library_api",
         "stock", "candidates", "explanation", "origin", "object_settings", "heard",
         "init_audio", "tracing", "trace_record", "plain_mapping", "reports", "craft", "staffing", "residents",
-        "source_type", "scene", "presets",
+        "plain_tags", "source_type", "scene", "presets",
     ),
     ("gpu", "audio", "audio.*", "prompts", "prompts.*", "transport", "transport.*", "models", "models.*",
      "signing", "signing.*"),
@@ -164,7 +164,7 @@ def members(pattern: str) -> list[str]:
         ),
         ("tasks", [*RESULTS, "craft", "heard", "origin", "scene", "engine_info"]),
         ("prompts*", ["errors"]),
-        ("audio*", ["errors"]),
+        ("audio*", ["errors", "plain_tags"]),
     ],
 )
 def test_only(who: str, only: list[str]) -> None:

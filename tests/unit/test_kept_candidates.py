@@ -17,9 +17,10 @@ from tests.support.requests import request
 from tests.support.routed import Caller as Asker
 from tests.support.routed import Routed
 
-from audio_pool.audio.loop_tags import read_loop_tags, write_comment, write_loop_tags
+from audio_pool.audio.loop_tags import read_loop_tags, write_loop_tags
+from audio_pool.audio.tags import write_comment
 from audio_pool.errors import NotFound, StorageError
-from audio_pool.inscription import sound_in
+from audio_pool.inscription import inscribed, sound_in
 from audio_pool.pool.caller import HOST
 from audio_pool.pool.kept_candidates import KeptCandidates
 from audio_pool.pool.replies import LocalSink, Reply
@@ -187,6 +188,7 @@ def finished(pool: Routed, *, accepted: bool = True, others: int = 2) -> dict[in
             part.mastering.metadata, engine="tone", implementation="tone", sample_rate=44_100, model="models/tone",
             seed=part.seeds[number], accepted=accepted,
         )  # fmt: skip
+        metadata = inscribed(part.recipe, metadata, part.mastering.rendition)
         return FinishedSound(path=str(path), recipe=part.recipe, metadata=metadata, accepted=accepted)
 
     beside = tuple(MasteredSound(sound=one(number), score=40.0) for number in range(1, 1 + others))

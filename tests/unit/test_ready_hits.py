@@ -15,6 +15,7 @@ from tests.support.routed import Caller, Routed
 
 from audio_pool.cache.judgements import Given
 from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.inscription import inscribed
 from audio_pool.pool.caller import HOST
 from audio_pool.pool.replies import Reply
 from audio_pool.reports import Timings
@@ -46,6 +47,7 @@ def make(pool: Routed, **fields: Any) -> Caller:
     (part,) = task.parts
     path = write_flac(Path(part.mastering.directory) / f"{part.mastering.name}.flac", part.job)
     metadata = structs.replace(part.mastering.metadata, engine="tone", sample_rate=44_100, model="models/tone")
+    metadata = inscribed(part.recipe, metadata, part.mastering.rendition)
     sound = FinishedSound(path=str(path), recipe=part.recipe, metadata=metadata, accepted=True)
     pool.done({part.job: MasteredSound(sound=sound, score=50.0)})
     pool.write()

@@ -3,43 +3,41 @@
 Owns: encodings and tags, the only use of soundfile.
 Must not know: where files are stored, the contents of a recipe.
 
-libsndfile encodes. Two things that it lacks are done here: ``smpl`` and ``apRc`` chunks after a WAV's
-``data`` (Godot loops any file that has a ``smpl``, so only loops get one; libsndfile loses WAV comments of
-2,048 bytes and more), and quantisation with dither.
+libsndfile encodes. What it lacks is done here or by tags.py: quantisation with dither, loop points, tags.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from audio_pool.audio import Audio
+from audio_pool.audio import Audio, riff
 from audio_pool.audio.bit_rate import BIT_RATE_FORMATS, settings_for
 from audio_pool.audio.file_rates import file_warnings, nearest_rate
 from audio_pool.audio.filter import resample
 from audio_pool.audio.kernels import in_24_bits
-from audio_pool.audio.loop_tags import read_loop_tags, write_loop_tags
+from audio_pool.audio.loop_tags import read_loop_tags
 from audio_pool.audio.stamps import steady
 from audio_pool.audio.storing import ErrorRecorder, storing
+from audio_pool.audio.tags import read_tags, write_tags
 from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound
+from audio_pool.plain_tags import facts_in
 
 __all__ = [
     "OWN",
     "UNKNOWN_FRAMES",
     "InputBound",
     "Written",
-    "append_chunks",
     "bit_depth_for",
     "dithered",
     "inspect",
@@ -53,18 +51,14 @@ __all__ = [
 
 BLOCK_FRAMES = 65_536
 """libsndfile's Vorbis encoder overflows the stack on long single writes."""
-RECIPE_CHUNK = b"apRc"
 UNKNOWN_FRAMES = 1 << 62
 """libsndfile's way to say that a header does not say how long the sound is."""
-_MOST_CHUNKS = 1024
-_LONGEST_CHUNK = 1 << 20
-"""Of those behind a WAV's data, which may come from anywhere."""
-_STREAMED = 0xFFFF_FF00
-"""RIFF sizes from here on are placeholders of programs that streamed the file."""
 
 _CONTAINER = {
     "wav": "WAV", "flac": "FLAC", "ogg": "OGG", "opus": "OGG", "mp3": "MP3", "pcm": "RAW", "ulaw": "RAW", "alaw": "RAW",
 }  # fmt: skip
+_TOLD_BEHIND = ("WAV", "RAW")
+"""What gets its comment afterwards, or none."""
 _LOSSY_CODEC = {"ogg": "VORBIS", "opus": "OPUS", "mp3": "MPEG_LAYER_III", "ulaw": "ULAW", "alaw": "ALAW"}
 _DEPTHS = {"wav": (16, 24, 32), "flac": (16, 24), "pcm": (16,)}
 _FLAC_EFFORT = 0.375
@@ -159,10 +153,7 @@ def write(
     with storing(path), _refused(format, rate, audio):
         _encode(path, audio, rate, format, depth, comment, bit_rate)
         steady(path, format)
-        if format == "wav":
-            append_chunks(path, audio.shape[1], rate, comment, loop)
-        elif loop and format in ("flac", "ogg"):
-            write_loop_tags(path, format, 0, audio.shape[1])
+        write_tags(path, format, audio.shape[1], rate, comment, loop)
         with path.open("rb") as file:
             os.fsync(file.fileno())
     return Written(sample_rate=rate, frames=audio.shape[1], warnings=file_warnings(format, sample_rate, loop))
@@ -170,7 +161,7 @@ def write(
 
 @contextlib.contextmanager
 def samples_file(
-    path: Path, sample_rate: int, channels: int, format: str, bit_depth: int, comment: str
+    path: Path, sample_rate: int, channels: int, format: str, bit_depth: int
 ) -> Iterator[soundfile.SoundFile]:
     """Open a wav or pcm file to be written with samples that are quantised: int32 in the topmost bits, or float32."""
     container = _CONTAINER[format]
@@ -182,8 +173,6 @@ def samples_file(
                 subtype="FLOAT" if bit_depth == 32 else f"PCM_{bit_depth}",
                 endian="LITTLE" if container == "RAW" else None,
             ) as file:  # fmt: skip
-                if comment and container != "RAW":
-                    file.comment = comment
                 yield file
         finally:
             if recorder.error is not None:
@@ -257,7 +246,7 @@ def _encode_into(
         compression_level=effort,
         bitrate_mode=mode,
     ) as file:
-        if comment and container != "RAW":  # libsndfile refuses an empty one in WAV
+        if comment and container not in _TOLD_BEHIND:
             file.comment = comment
         noise = np.random.default_rng(0)
         for start in range(0, audio.shape[1], BLOCK_FRAMES):
@@ -288,26 +277,6 @@ def dithered(block: Audio, dither: npt.NDArray[np.float32]) -> npt.NDArray[np.in
     np.clip(np.rint(steps, out=steps), -full, full - 1, out=steps)
     steps *= np.float32(1 << 16)
     return steps.astype(np.int32)
-
-
-def append_chunks(path: Path, frames: int, rate: int, comment: str, loop: bool) -> None:
-    """Append ``smpl`` (loops) and ``apRc`` after everything libsndfile wrote, and correct the RIFF size."""
-    chunks = b""
-    if loop:
-        # one forward loop over the whole file; period in ns, MIDI unity note 60, endless
-        header = struct.pack("<9I", 0, 0, round(1e9 / rate), 60, 0, 0, 0, 1, 0)
-        chunks += _chunk(b"smpl", header + struct.pack("<6I", 0, 0, 0, frames - 1, 0, 0))
-    chunks += _chunk(RECIPE_CHUNK, comment.encode())
-    with path.open("r+b") as file:
-        file.seek(0, os.SEEK_END)  # even: libsndfile pads what it writes
-        file.write(chunks)
-        size = file.tell() - 8
-        file.seek(4)
-        file.write(struct.pack("<I", size))
-
-
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
 
 
 def read(path: Path, bound: InputBound = OWN) -> tuple[Audio, int]:
@@ -366,7 +335,7 @@ def inspect(path: Path) -> dict[str, Any]:
     Returns:
         path, format, encoding, bit_depth (None where lossy), sample_rate, channels, frames, duration_s,
         loop ({start, end} in frames, end included, or None), comment (str), recipe (the comment as a
-        mapping, None where it is not ours).
+        mapping, None where it is none), tags (by name, what it says in plain words of its origin).
 
     Raises:
         NotFound, InvalidAudio.
@@ -386,17 +355,22 @@ def inspect(path: Path) -> dict[str, Any]:
         }
     if found["format"] == "wav":
         with path.open("rb") as raw:
-            for name, body in _chunks(raw):
+            told = ""
+            for name, body in riff.chunks(raw):
                 if name == b"smpl" and len(body) >= 60:
                     start, end = struct.unpack_from("<2I", body, 44)
                     found["loop"] = {"start": start, "end": end}
-                elif name == RECIPE_CHUNK:
-                    found["comment"] = body.decode(errors="replace")
+                elif name == b"LIST":  # libsndfile reads no long ones
+                    found["comment"] = riff.info_of(body).get(riff.COMMENT) or found["comment"]
+                elif name == riff.RECIPE_CHUNK:
+                    told = told or body.decode(errors="replace")
+            found["comment"] = told or found["comment"]
     elif found["format"] in ("flac", "ogg"):
         tags = read_loop_tags(path, found["format"])
         if tags is not None:
             found["loop"] = {"start": tags[0], "end": tags[0] + tags[1] - 1}
-    found["recipe"] = _mapping_in(found["comment"])
+    found["tags"] = read_tags(path, found["format"])
+    found["recipe"] = facts_in(found["comment"])
     return found
 
 
@@ -406,35 +380,10 @@ def _format_of(container: str, subtype: str) -> str:
     return "wav" if container == "WAVEX" else container.lower()
 
 
-def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield a RIFF file's first chunks except those whose body is large, as that of ``data`` is."""
-    file.seek(12)
-    for _ in range(_MOST_CHUNKS):
-        if len(head := file.read(8)) < 8:
-            return
-        name, size = head[:4], struct.unpack("<I", head[4:])[0]
-        if name == b"data" or size > _LONGEST_CHUNK:
-            file.seek(size + size % 2, os.SEEK_CUR)
-            continue
-        yield name, file.read(size)
-        file.seek(size % 2, os.SEEK_CUR)
-
-
 def _check_riff_size(path: Path) -> None:
     """Refuse a truncated WAV; libsndfile reads the rest as if the file had always been that long."""
-    with path.open("rb") as file:
-        claimed = struct.unpack("<I", file.read(8)[4:])[0] + 8
-    found = path.stat().st_size
-    if found < claimed < _STREAMED:
-        raise InvalidAudio(f"{path}: cut short: {found:,} of {claimed:,} bytes are there")
-
-
-def _mapping_in(comment: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(comment)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
+    if short := riff.check_size(path):
+        raise InvalidAudio(f"{path}: cut short: {short[0]:,} of {short[1]:,} bytes are there")
 
 
 def _opened(path: Path) -> soundfile.SoundFile:

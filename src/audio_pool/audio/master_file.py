@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audio_pool.audio import Audio, codec
-from audio_pool.audio.loop_tags import flac_with, loop_tags
 from audio_pool.audio.storing import storing
+from audio_pool.audio.tags import tags_as_comments
+from audio_pool.audio.vorbis_comments import flac_with
 
 __all__ = ["EncodedMaster", "encode"]
 
@@ -34,8 +35,7 @@ class EncodedMaster:
             StorageError: the disk is full, or the file cannot be created.
         """
         tags = [f"comment={comment}".encode()] if comment else []
-        if loop:
-            tags += loop_tags(0, self.frames)
+        tags += tags_as_comments(comment, self.frames if loop else None)
         with storing(path), path.open("wb") as file:
             file.writelines(flac_with(self.data, tags))
             file.flush()

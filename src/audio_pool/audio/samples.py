@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_pool.audio import Audio
-from audio_pool.audio.codec import append_chunks, dithered, samples_file
+from audio_pool.audio.codec import dithered, samples_file
 from audio_pool.audio.kernels import in_24_bits
+from audio_pool.audio.riff import append_chunks
 from audio_pool.audio.storing import storing
 
 __all__ = ["Quantizer", "write_samples"]
@@ -58,7 +59,7 @@ def write_samples(
     """
     with storing(path):
         frames = 0
-        with samples_file(path, sample_rate, channels, format, bit_depth, comment) as file:
+        with samples_file(path, sample_rate, channels, format, bit_depth) as file:
             for piece in pieces:
                 samples = _samples(piece, bit_depth).reshape(-1, channels)
                 frames += len(samples)

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from audio_pool.audio.codec import append_chunks
+from audio_pool.audio.riff import append_chunks, recipe_in
 from audio_pool.audio.stored_samples import streamed_wav_head
 from audio_pool.cli.outputs import Output, writable_pipe
 from audio_pool.results import SAMPLE_BYTES, AudioResult, Chunk
@@ -65,7 +65,10 @@ def write_stream(output: Output, stream: SoundStream, format_: str) -> AudioResu
 
 
 def _recipe(result: AudioResult) -> str:
-    """Return what a kept file says of how it was made."""
+    """Return what the pool's own file says of how it was made; where that is elsewhere, what is known of it."""
+    with contextlib.suppress(OSError):
+        if found := recipe_in(Path(result.path)):
+            return found
     return msgspec.json.encode({**result.metadata.to_dict(), "format": "wav"}).decode()
 
 

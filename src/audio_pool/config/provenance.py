@@ -6,9 +6,13 @@ Must not know: how tags are written, files signed or sounds recognised.
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+
+from audio_pool.inscription import INSCRIPTION_VERSION
+from audio_pool.types import Inscription
 
 __all__ = ["ProvenanceConfig"]
 
@@ -42,6 +46,18 @@ class ProvenanceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return "provenance.certificate and provenance.private_key are set together or not at all"
         if self.sign == "on" and not self.certificate:
             return "provenance.sign: given 'on', and no certificate: 'audio-pool provenance init' makes one"
-        if self.aigc or self.content_producer or self.content_propagator:
-            return "provenance.aigc, content_producer, content_propagator: this version does not write AIGC"
+        if self.aigc and not self.content_producer.strip():
+            return "provenance.content_producer: given none, and aigc is true: it must name who runs the pool"
+        if not self.aigc and (self.content_producer or self.content_propagator):
+            return "provenance.content_producer, content_propagator: given, and nothing names them while aigc is false"
         return ""
+
+    @property
+    def inscription(self) -> Inscription:
+        """What files tell beside their recipe."""
+        return _inscription(self.content_producer, self.content_propagator)
+
+
+@functools.lru_cache(16)
+def _inscription(producer: str, propagator: str) -> Inscription:
+    return Inscription(version=INSCRIPTION_VERSION, content_producer=producer, content_propagator=propagator)

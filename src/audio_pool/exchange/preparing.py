@@ -31,7 +31,7 @@ from audio_pool.cache.trust import fingerprint
 from audio_pool.errors import AudioPoolError, StorageError
 from audio_pool.exchange.sidecar import Kept
 from audio_pool.exchange.told import Told, allows_commercial_use, readable
-from audio_pool.inscription import comment_of, sound_in
+from audio_pool.inscription import comment_of, inscribed, sound_in
 from audio_pool.prompts.expectations import names_noise
 from audio_pool.reports import LoopReport, QualityReport
 from audio_pool.results import FinishedSound, SoundMetadata
@@ -272,6 +272,7 @@ def _judged(
         tags=tuple(dict.fromkeys((*told.tags, *rules.tags))),
     )
     out = Path(job.out)
+    metadata = inscribed(recipe, metadata, rules.rendition)
     codec.write(out, audio, rate, "flac", 24, comment_of(recipe, metadata), loop)
     carry(archive, out)
     return _prepared(out, recipe, metadata, created_at, descriptors(audio, rate).tobytes())

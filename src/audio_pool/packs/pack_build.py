@@ -46,8 +46,9 @@ _STRIDE = 1_000_003
 _FLOOR_FRAME_S = 0.05
 _FLOOR_SHARE = 0.1
 _PLAIN = (
-    "made_by", "recipe_id", "engine", "model", "model_revision", "licence", "prompt", "negative_prompt", "seed",
-    "steps", "guidance_scale", "voice", "duration_s", "is_loop",
+    "made_by", "software", "digital_source_type", "AIGC", "recipe_id", "device", "engine", "model", "model_revision",
+    "licence", "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "voice", "duration_s", "is_loop",
+    "rendition",
 )  # fmt: skip
 """What a pack's file says of itself beside its recipe: nothing that depends on the day."""
 

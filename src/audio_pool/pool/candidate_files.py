@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from audio_pool.audio.loop_tags import write_comment
+from audio_pool.audio.tags import write_comment
 from audio_pool.cache.entry import Entry
 from audio_pool.cache.files import storage_errors
 from audio_pool.cache.keeper import CacheKeeper
@@ -201,7 +201,9 @@ class CandidateFiles:
             out=str(self._cache.current.incoming / name),
             rendition=rendition,
             loop=metadata.is_loop,
-            comment=comment_of(candidate.sound.recipe, structs.replace(metadata, format=rendition.format)),
+            comment=comment_of(
+                candidate.sound.recipe, structs.replace(metadata, format=rendition.format), rendition, shared=True
+            ),
             retold=has_sound_of_master(metadata, rendition),
             seal=asked.seal,
         )
@@ -278,7 +280,8 @@ class CandidateFiles:
             sound = _as_chosen(candidate.sound, choice)
             # the choice stands in the file, too: a database that is made anew of files knows of it
             with storage_errors("choosing a candidate", cache.store.location):
-                write_comment(Path(sound.path), anew, comment_of(sound.recipe, sound.metadata))
+                master = trial.rendition.of_master(sound.metadata.sample_rate)
+                write_comment(Path(sound.path), anew, comment_of(sound.recipe, sound.metadata, master))
             sound = structs.replace(sound, path=str(anew))
             entry = self._cache.put(sound, candidate.vectors, replace=True, standing="preferred")
         except BaseException:

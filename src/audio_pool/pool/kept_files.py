@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 from msgspec import Struct, structs
 
 from audio_pool.cache.bringing import bring_entry
@@ -26,6 +25,7 @@ from audio_pool.cache.entry import Entry
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, InvalidAudio, NotFound, WorkerError
+from audio_pool.inscription import comment_of
 from audio_pool.library import FileForm, SoundFile
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.errands import Errand, Errands, failed
@@ -124,14 +124,14 @@ class KeptFiles:
             path = cache.store.blobs.path_of(kept.file)
             return self._answer(asked, entry, rendition, path, kept.sha256, seal, not_signed)
         out = cache.incoming / f"render-{asked.entry_id}-{secrets.token_hex(6)}.{rendition.format}"
-        metadata = {**entry.metadata.to_dict(), "format": rendition.format}
+        told = structs.replace(entry.metadata, format=rendition.format)
         task = RenderTask(
             job=0,
             master=entry.path,
             out=str(out),
             rendition=rendition,
             loop=entry.metadata.is_loop,
-            comment=msgspec.json.encode(metadata).decode(),
+            comment=comment_of(entry.recipe, told, rendition, shared=True),
             retold=has_sound_of_master(entry.metadata, rendition),
             seal=seal,
         )

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import Executor as Thread
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.lookup import Lookup
@@ -20,6 +20,7 @@ from audio_pool.cache.looser import find_looser
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, NotFound, StorageError
+from audio_pool.inscription import comment_of
 from audio_pool.pool.bringing import absent_file, bring
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.kept import file_of
@@ -149,7 +150,8 @@ class LookUps:
         path = file_of(cache, hit, rendition)
         comment = ""
         if path is None:
-            comment = msgspec.json.encode({**hit.entry.metadata.to_dict(), "format": rendition.format}).decode()
+            told = structs.replace(hit.entry.metadata, format=rendition.format)
+            comment = comment_of(hit.entry.recipe, told, rendition, shared=True)
         file = HitFile(
             entry=hit.entry.id, master=hit.entry.path, path=path, metadata=hit.metadata, comment=comment
         )

@@ -124,7 +124,11 @@ def present_settings(resolved: ResolvedRequest) -> PresentSettings:
 
 def is_master(stored: SoundMetadata, rendition: Rendition) -> bool:
     """Return True if the kept master itself is what was asked for: the sound, and what its file tells."""
-    return has_sound_of_master(stored, rendition) and not rendition.signed
+    return (
+        has_sound_of_master(stored, rendition)
+        and not rendition.signed
+        and rendition.inscription in (None, stored.inscription)
+    )
 
 
 def has_sound_of_master(stored: SoundMetadata, rendition: Rendition) -> bool:

@@ -389,6 +389,7 @@ def rendition_of(request: AudioRequest, config: Config, sample_rate: int, loop: 
         measure="integrated" if loop else profile.one_shots,
         mono=profile.mono == "always" or (profile.mono == "one_shots" and not loop) or format_ in HEADERLESS,
         bit_rate=request.bit_rate,
+        inscription=None if format_ in HEADERLESS else config.provenance.inscription,
     )
 
 

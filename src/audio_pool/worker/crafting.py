@@ -29,6 +29,7 @@ from audio_pool.worker.closing import Closing, as_made, by_crossfade
 from audio_pool.worker.files import encoded
 from audio_pool.worker.input_files import Given, read_given
 from audio_pool.worker.levels import Level, levelled, measured
+from audio_pool.worker.lineage import lineage
 from audio_pool.worker.sealing import check_signable, sealed_work
 
 __all__ = ["crafted"]
@@ -95,8 +96,7 @@ def crafted(task: CraftTask, longest_s: float) -> CraftReport:
     work = _worked(task, given, written_rate)
     rendition, level = _level(task, work, format_, rate, first["bit_depth"])
     out = Path(f"{task.out}.{format_}")
-    kept = first["comment"] if isinstance(craft, Convert | Master) else ""
-    comment = kept if task.form.comment is None else task.form.comment
+    comment = lineage(craft, task.form, given) if task.form.comment is None else task.form.comment
     out.parent.mkdir(parents=True, exist_ok=True)
     wrote = encoded(work.audio, written_rate, rendition, out, work.loop, comment, level)
     work.warnings += wrote.warnings

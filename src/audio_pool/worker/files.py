@@ -7,6 +7,7 @@ Must not know: candidates, the gate, recipes.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,9 @@ from msgspec import UNSET, structs
 
 from audio_pool.audio.file_rates import file_warnings, nearest_rate
 from audio_pool.engines.base import Audio
-from audio_pool.results import RenditionReport
-from audio_pool.types import Rendition, Shape
+from audio_pool.inscription import comment_of
+from audio_pool.results import RenditionReport, SoundMetadata
+from audio_pool.types import Recipe, Rendition, Shape
 from audio_pool.worker.beside import Beside
 from audio_pool.worker.levels import Level, levelled, measured, of_master
 from audio_pool.worker.sealing import UNSEALED, Sealing
@@ -24,12 +26,27 @@ from audio_pool.worker.sealing import UNSEALED, Sealing
 if TYPE_CHECKING:
     from audio_pool.audio.master_file import EncodedMaster
 
-__all__ = ["encoded", "written"]
+__all__ = ["Comments", "encoded", "written"]
 
 _PEAK_TOLERANCE_DB = 0.05
 _LOUDER_LU = 0.3
 """How much louder a lossy file may have become than what was written to it."""
 _LOSSY_ROUNDS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comments:
+    """What is written into a sound's files."""
+
+    master: str
+    delivered: str
+
+    @classmethod
+    def of(cls, recipe: Recipe, metadata: SoundMetadata, shape: Shape, rendition: Rendition) -> Comments:
+        """Return what stands in the master, which stays here, and in the file that is delivered."""
+        master = comment_of(recipe, metadata, rendition.of_master(shape.sample_rate))
+        told = structs.replace(metadata, format=rendition.format)
+        return cls(master=master, delivered=comment_of(recipe, told, rendition, shared=True))
 
 
 def written(
@@ -38,7 +55,7 @@ def written(
     rendition: Rendition,
     directory: Path,
     name: str,
-    comment: str,
+    comments: Comments,
     level: Level,
     encoding: Beside[EncodedMaster],
     sealing: Sealing = UNSEALED,
@@ -53,8 +70,8 @@ def written(
     asked = (rendition.format, rendition.bit_depth, rendition.sample_rate)
     plain = structs.replace(rendition, signed="")
     as_master = asked == ("flac", 24, shape.sample_rate) and plain == of_master(rendition)
-    if as_master and not rendition.signed:
-        encoding.result().write(master, comment, shape.loop)
+    if as_master and not rendition.signed and comments.master == comments.delivered:
+        encoding.result().write(master, comments.master, shape.loop)
         sealing.keep(master)
         return master, None, None
     suffix = "rendition.flac" if rendition.format == "flac" else rendition.format
@@ -63,11 +80,11 @@ def written(
     try:
         if as_master:
             changed = RenditionReport(format="flac", sample_rate=shape.sample_rate, bit_depth=24)
-            encoding.result().write(beside, comment, shape.loop)
+            encoding.result().write(beside, comments.delivered, shape.loop)
         else:
-            changed = _beside(audio, shape, rendition, beside, comment, level)
-        sealing.sign(beside, rendition, comment)
-        encoding.result().write(master, comment, shape.loop)
+            changed = _beside(audio, shape, rendition, beside, comments.delivered, level)
+        sealing.sign(beside, rendition, comments.delivered)
+        encoding.result().write(master, comments.master, shape.loop)
         sealing.keep(master)
     except BaseException:
         with contextlib.suppress(OSError):  # a folder that takes no files has none to take away

@@ -23,11 +23,11 @@ import numpy as np
 from msgspec import UNSET, structs
 
 from audio_pool.audio.file_rates import nearest_rate
-from audio_pool.audio.loop_tags import write_comment
 from audio_pool.audio.storing import storing
+from audio_pool.audio.tags import write_comment
 from audio_pool.engines.base import Audio, Scorer, Vectors
 from audio_pool.errors import AudioPoolError, EngineUnavailable, QualityError, StorageError
-from audio_pool.inscription import comment_of
+from audio_pool.inscription import as_rendered, inscribed
 from audio_pool.reports import CandidateReport, LoopReport, QualityReport
 from audio_pool.results import FinishedSound, RenditionReport, SoundMetadata
 from audio_pool.tasks import DESCRIPTORS, SOUND_PREFIX
@@ -224,11 +224,12 @@ class Mastering:
                 write_comment(master, out, comment or own)
             sealing.sign(out, rendition, own)
             return RenditionReport(format="flac", sample_rate=rendition.sample_rate, bit_depth=24)
+        comment = as_rendered(comment, own)
         audio, rate = codec.read(master)
         written_rate = nearest_rate(rendition.format, rendition.sample_rate)
         audio = filter.resample(audio, rate, written_rate, circular=loop)
         audio, level = levelled(audio, written_rate, rendition, loop)
-        report = files.encoded(audio, written_rate, rendition, out, loop, comment or own, level)
+        report = files.encoded(audio, written_rate, rendition, out, loop, comment, level)
         sealing.sign(out, rendition, own)
         return report
 
@@ -270,16 +271,17 @@ class _Finishing:
             loop=loop_report,
             warnings=tuple(dict.fromkeys(warnings)),
         )
-        comment = comment_of(self.recipe, told)
+        told = inscribed(self.recipe, told, rendition)
+        comments = files.Comments.of(self.recipe, told, shape, rendition)
         vectors = vectors_of(one, audio, shape.sample_rate, self.scorer)
         known_by = fingerprint_of(audio, shape) if self.fingerprint else b""
         try:
-            written = self._written(audio, self.directory, name, comment, level, encoding)
+            written = self._written(audio, self.directory, name, comments, level, encoding)
         except StorageError as exc:
             if self.spill is None:
                 raise
             log.warning("a sound is written elsewhere: %s", exc)
-            written = self._written(audio, self.spill, name, comment, level, encoding)
+            written = self._written(audio, self.spill, name, comments, level, encoding)
         master, delivered_path, delivered = written
         timings = structs.replace(
             self.metadata.timings_ms,
@@ -302,12 +304,12 @@ class _Finishing:
         audio: Audio,
         directory: Path,
         name: str,
-        comment: str,
+        comments: files.Comments,
         level: Level,
         encoding: Beside[EncodedMaster],
     ) -> tuple[Path, Path | None, RenditionReport | None]:
         shape, rendition, sealing = self.shape, self.rendition, self.sealing
-        return files.written(audio, shape, rendition, directory, name, comment, level, encoding, sealing)
+        return files.written(audio, shape, rendition, directory, name, comments, level, encoding, sealing)
 
 
 # ------------------------------------------------------------------------------------------------- judge

@@ -23,12 +23,13 @@ from msgspec import UNSET, structs
 from audio_pool.engine_info import Notes
 from audio_pool.engines.base import Audio, Scorer
 from audio_pool.errors import QualityError, StorageError
-from audio_pool.inscription import comment_of
+from audio_pool.inscription import inscribed
 from audio_pool.prompts.expectations import names_noise
 from audio_pool.reports import HighpassReport, StreamReport
 from audio_pool.results import SAMPLE_ENCODINGS, FinishedSound, RenditionReport, SampleEncoding, SoundMetadata
 from audio_pool.tasks import MasteringSpec
 from audio_pool.types import Recipe
+from audio_pool.worker.files import Comments
 from audio_pool.worker.levels import Level, measured
 from audio_pool.worker.mastering import AllRejected, Finished, described, fingerprint_of, vectors_of
 from audio_pool.worker.running_level import RunningLevel
@@ -213,14 +214,15 @@ class StreamMastering:
             ),
             warnings=tuple(dict.fromkeys((*metadata.warnings, *one.warnings))),
         )
-        comment = comment_of(self.recipe, told)
+        told = inscribed(self.recipe, told, spec.rendition)
+        comments = Comments.of(self.recipe, told, shape, spec.rendition)
         encoded = master_file.encode(audio, shape.sample_rate)
         try:
-            master, beside = self._written(encoded, Path(spec.directory), comment)
+            master, beside = self._written(encoded, Path(spec.directory), comments)
         except StorageError:
             if not spec.spill:
                 raise
-            master, beside = self._written(encoded, Path(spec.spill), comment)
+            master, beside = self._written(encoded, Path(spec.spill), comments)
         done = time.perf_counter()
         timings = structs.replace(
             metadata.timings_ms,
@@ -261,7 +263,7 @@ class StreamMastering:
             highpass=HighpassReport(hz=self._cutoff, why=self._why),
         )
 
-    def _written(self, encoded: EncodedMaster, directory: Path, comment: str) -> tuple[Path, Path]:
+    def _written(self, encoded: EncodedMaster, directory: Path, comments: Comments) -> tuple[Path, Path]:
         """Write the master and what was sent."""
         from audio_pool.audio import samples
 
@@ -270,10 +272,16 @@ class StreamMastering:
         beside = directory / f"{self.spec.name}.{rendition.format}"
         channels = len(self._delivered[0])
         samples.write_samples(
-            beside, self._sent, rendition.sample_rate, channels, rendition.format, rendition.bit_depth, comment
+            beside,
+            self._sent,
+            rendition.sample_rate,
+            channels,
+            rendition.format,
+            rendition.bit_depth,
+            comments.delivered,
         )
         try:
-            encoded.write(master, comment, False)
+            encoded.write(master, comments.master, False)
         except BaseException:
             beside.unlink(missing_ok=True)
             raise

@@ -1,0 +1,80 @@
+"""The plain tags of a sound file, whatever its container: written beside the comment that they follow from, and read.
+
+Owns: which container keeps them how.
+Must not know: what they mean (plain_tags.py).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from audio_pool.audio import id3_frames, riff
+from audio_pool.audio.loop_tags import loop_tags
+from audio_pool.audio.vorbis_comments import add_comments, comments_in_flac, flac_with, read_comments
+from audio_pool.plain_tags import NAMES, plain_tags
+
+__all__ = ["read_tags", "tags_as_comments", "write_comment", "write_tags"]
+
+_VORBIS = ("flac", "ogg", "opus")
+_LOOPING = ("flac", "ogg")
+_REWRITTEN = frozenset(("COMMENT", *NAMES))
+
+
+def write_tags(path: Path, format: str, frames: int, rate: int, comment: str, loop: bool) -> None:
+    """Add to a file that has just been written what its comment tells in plain words, and where its loop is.
+
+    Raises:
+        InvalidAudio: not such a file.
+    """
+    if format == "wav":
+        riff.append_chunks(path, frames, rate, comment, loop)
+    elif format == "mp3":
+        if tags := plain_tags(comment):
+            id3_frames.add_tags(path, tags)
+    elif format in _VORBIS and (added := tags_as_comments(comment, frames if loop and format in _LOOPING else None)):
+        add_comments(path, format, added)
+
+
+def write_comment(source: Path, target: Path, comment: str) -> None:
+    """Write a FLAC file anew, fsynced, with another ``comment`` and the tags that follow from it; all else stays.
+
+    Raises:
+        InvalidAudio: it is none, or has no comments. OSError.
+    """
+    data = source.read_bytes()
+    others = [tag for tag in comments_in_flac(data) if _name_of(tag) not in _REWRITTEN]
+    tags = [f"comment={comment}".encode(), *tags_as_comments(comment, None), *others]
+    with target.open("xb") as file:
+        file.writelines(flac_with(data, tags, instead=True))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _name_of(tag: bytes) -> str:
+    return tag.partition(b"=")[0].decode(errors="replace").upper()
+
+
+def tags_as_comments(comment: str, loop_frames: int | None) -> list[bytes]:
+    """Return the plain tags, and a loop's points, as Vorbis comments."""
+    tags = [f"{name}={value}".encode() for name, value in plain_tags(comment).items()]
+    return tags if loop_frames is None else [*tags, *loop_tags(0, loop_frames)]
+
+
+def read_tags(path: Path, format: str) -> dict[str, str]:
+    """Return the plain tags that a file has, ours or another program's; none of what has no such tags."""
+    if format == "mp3":
+        found = id3_frames.read_tags(path)
+    elif format in _VORBIS:
+        pairs = (tag.decode(errors="replace").partition("=") for tag in read_comments(path, format))
+        found = {}
+        for name, _, value in pairs:
+            found.setdefault(name.upper(), value)
+    else:
+        found = {}
+        if format == "wav":
+            with path.open("rb") as file:
+                for chunk, body in riff.chunks(file):
+                    if chunk == b"LIST":
+                        found = {**riff.info_of(body), **found}
+    return {name: found[name] for name in NAMES if found.get(name)}
