@@ -22,11 +22,10 @@ from audio_pool.results import SoundMetadata
 from audio_pool.source_type import digital_source_type
 from audio_pool.types import Inscription, Recipe, Rendition
 
-__all__ = ["INSCRIPTION_VERSION", "as_rendered", "comment_of", "inscribed", "is_private", "sound_in"]
+__all__ = ["as_rendered", "comment_of", "inscribed", "is_private", "sound_in"]
 
 Json = Mapping[str, Any]  # opaque: a comment may come from anywhere; checked field by field
 
-INSCRIPTION_VERSION = 1
 _PLAIN = (
     "software", "digital_source_type", "engine", "model", "model_revision", "licence", "prompt", "negative_prompt",
     "seed", "steps", "guidance_scale", "voice", "duration_s", "is_loop", "engine_details", "generation_timestamp",

@@ -20,6 +20,7 @@ __all__ = [
     "ANY_LENGTH",
     "FORMATS",
     "HEADERLESS",
+    "INSCRIPTION_VERSION",
     "LOUDNESS_LIMITED",
     "MAX_DURATION_S",
     "MAX_LABELS",
@@ -274,6 +275,9 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def identity(self) -> str:
         """Return SHA-256 (hex) over the canonical encoding: equal for equal recipes, on every machine."""
         return hashlib.sha256(b"recipe-2\0" + msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+
+INSCRIPTION_VERSION = 1
 
 
 class Inscription(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -29,7 +29,7 @@ from audio_pool.audio.kernels import in_24_bits
 from audio_pool.audio.loop_tags import read_loop_tags
 from audio_pool.audio.stamps import steady
 from audio_pool.audio.storing import ErrorRecorder, storing
-from audio_pool.audio.tags import read_tags, write_tags
+from audio_pool.audio.tags import read_comment, read_tags, write_tags
 from audio_pool.errors import InvalidAudio, InvalidRequest, NotFound
 from audio_pool.plain_tags import facts_in
 
@@ -57,8 +57,8 @@ UNKNOWN_FRAMES = 1 << 62
 _CONTAINER = {
     "wav": "WAV", "flac": "FLAC", "ogg": "OGG", "opus": "OGG", "mp3": "MP3", "pcm": "RAW", "ulaw": "RAW", "alaw": "RAW",
 }  # fmt: skip
-_TOLD_BEHIND = ("WAV", "RAW")
-"""What gets its comment afterwards, or none."""
+_TOLD_BEHIND = ("WAV", "OGG", "RAW")
+"""What gets its comment afterwards, or none: libsndfile writes no long ones."""
 _LOSSY_CODEC = {"ogg": "VORBIS", "opus": "OPUS", "mp3": "MPEG_LAYER_III", "ulaw": "ULAW", "alaw": "ALAW"}
 _DEPTHS = {"wav": (16, 24, 32), "flac": (16, 24), "pcm": (16,)}
 _FLAC_EFFORT = 0.375
@@ -369,6 +369,7 @@ def inspect(path: Path) -> dict[str, Any]:
         tags = read_loop_tags(path, found["format"])
         if tags is not None:
             found["loop"] = {"start": tags[0], "end": tags[0] + tags[1] - 1}
+    found["comment"] = found["comment"] or read_comment(path, found["format"])
     found["tags"] = read_tags(path, found["format"])
     found["recipe"] = facts_in(found["comment"])
     return found

@@ -14,7 +14,7 @@ from audio_pool.audio.loop_tags import loop_tags
 from audio_pool.audio.vorbis_comments import add_comments, comments_in_flac, flac_with, read_comments
 from audio_pool.plain_tags import NAMES, plain_tags
 
-__all__ = ["read_tags", "tags_as_comments", "write_comment", "write_tags"]
+__all__ = ["read_comment", "read_tags", "tags_as_comments", "write_comment", "write_tags"]
 
 _VORBIS = ("flac", "ogg", "opus")
 _LOOPING = ("flac", "ogg")
@@ -32,8 +32,12 @@ def write_tags(path: Path, format: str, frames: int, rate: int, comment: str, lo
     elif format == "mp3":
         if tags := plain_tags(comment):
             id3_frames.add_tags(path, tags)
-    elif format in _VORBIS and (added := tags_as_comments(comment, frames if loop and format in _LOOPING else None)):
-        add_comments(path, format, added)
+    elif format in _VORBIS:
+        added = tags_as_comments(comment, frames if loop and format in _LOOPING else None)
+        if comment and format != "flac":  # which has it already
+            added.insert(0, f"COMMENT={comment}".encode())
+        if added:
+            add_comments(path, format, added)
 
 
 def write_comment(source: Path, target: Path, comment: str) -> None:
@@ -59,6 +63,13 @@ def tags_as_comments(comment: str, loop_frames: int | None) -> list[bytes]:
     """Return the plain tags, and a loop's points, as Vorbis comments."""
     tags = [f"{name}={value}".encode() for name, value in plain_tags(comment).items()]
     return tags if loop_frames is None else [*tags, *loop_tags(0, loop_frames)]
+
+
+def read_comment(path: Path, format: str) -> str:
+    """Return the comment of an Ogg file however long it is, which libsndfile does not; "" of any other."""
+    tags = read_comments(path, format) if format in ("ogg", "opus") else []
+    found = (tag.partition(b"=")[2] for tag in tags if _name_of(tag) == "COMMENT")
+    return next(found, b"").decode(errors="replace")
 
 
 def read_tags(path: Path, format: str) -> dict[str, str]:

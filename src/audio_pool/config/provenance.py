@@ -11,8 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from audio_pool.inscription import INSCRIPTION_VERSION
-from audio_pool.types import Inscription
+from audio_pool.types import INSCRIPTION_VERSION, Inscription
 
 __all__ = ["ProvenanceConfig"]
 
