@@ -57,7 +57,7 @@ UNKNOWN_FRAMES = 1 << 62
 _CONTAINER = {
     "wav": "WAV", "flac": "FLAC", "ogg": "OGG", "opus": "OGG", "mp3": "MP3", "pcm": "RAW", "ulaw": "RAW", "alaw": "RAW",
 }  # fmt: skip
-_TOLD_BEHIND = ("WAV", "OGG", "RAW")
+_TOLD_BEHIND = ("WAV", "OGG", "MP3", "RAW")
 """What gets its comment afterwards, or none: libsndfile writes no long ones."""
 _LOSSY_CODEC = {"ogg": "VORBIS", "opus": "OPUS", "mp3": "MPEG_LAYER_III", "ulaw": "ULAW", "alaw": "ALAW"}
 _DEPTHS = {"wav": (16, 24, 32), "flac": (16, 24), "pcm": (16,)}

@@ -1,6 +1,6 @@
 """ID3v2 tags at the beginning of an MP3 file, to which libsndfile writes a comment and lets nobody add.
 
-Owns: frames of ID3v2.3 and 2.4 (id3.org), read and added: ``TSSE``, ``TCOP``, ``TXXX``.
+Owns: frames of ID3v2.3 and 2.4 (id3.org), read and added: ``COMM``, ``TSSE``, ``TCOP``, ``TXXX``.
 Must not know: how sound is encoded; standard library only.
 """
 
@@ -24,8 +24,11 @@ _ENCODINGS = ("latin-1", "utf-16", "utf-16-be", "utf-8")
 _MOST_BYTES = 1 << 20
 
 
-def add_tags(path: Path, tags: Mapping[str, str]) -> None:
-    """Add tags to a file that has just been written; what an encoder says of itself is kept behind ours.
+def add_tags(path: Path, comment: str, tags: Mapping[str, str], *, instead: bool = False) -> None:
+    """Add a comment and tags to a file that has just been written; what an encoder says of itself is kept behind ours.
+
+    Args:
+        instead: they take the place of all that are there.
 
     Raises:
         InvalidAudio: its tag is none that libsndfile writes.
@@ -37,13 +40,14 @@ def add_tags(path: Path, tags: Mapping[str, str]) -> None:
         if flags or version not in (3, 4):
             raise InvalidAudio(f"the MP3 file has an ID3 tag of version 2.{version} with flags {flags:#x}")
         end = _HEAD.size + _plain(size)
-        frames, rest = list(_frames(data[_HEAD.size : end], version)), data[end:]
+        frames, rest = [] if instead else list(_frames(data[_HEAD.size : end], version)), data[end:]
     told = dict(tags)
     encoder = next((_text(body) for name, body in frames if name == b"TSSE"), "")
     if encoder and SOFTWARE in told:
         told[SOFTWARE] = f"{told[SOFTWARE]}; {encoder}"
     ours = {frame for name, frame in _NAMED.items() if name in told}
     kept = [(name, body) for name, body in frames if name not in ours]
+    kept += [_comment(comment)] if comment else []
     kept += [_frame_of(name, value) for name, value in told.items()]
     body = b"".join(_FRAME.pack(name, _size(len(one), version), b"\0\0") + one for name, one in kept)
     head = _HEAD.pack(b"ID3", version, 0, 0, _syncsafe(len(body)))
@@ -92,6 +96,13 @@ def _frame_of(name: str, value: str) -> tuple[bytes, bytes]:
     # each part of a frame begins with its own byte-order mark
     parts = b"\0\0".join(b"\xff\xfe" + part.encode("utf-16-le") for part in text.split("\0"))
     return own or b"TXXX", b"\x01" + parts
+
+
+def _comment(text: str) -> tuple[bytes, bytes]:
+    """Return the comment's frame: in English, without a description."""
+    if text.isascii():
+        return b"COMM", b"\0eng\0" + text.encode("ascii")
+    return b"COMM", b"\x01eng\xff\xfe\0\0\xff\xfe" + text.encode("utf-16-le")
 
 
 def _text(body: bytes) -> str:

@@ -18,7 +18,7 @@ from xml.sax.saxutils import quoteattr
 
 from audio_pool.plain_tags import AIGC, LICENCE, SOFTWARE, SOURCE_TYPE, plain_tags
 
-__all__ = ["append_chunks", "check_size", "chunks", "info_of", "recipe_in"]
+__all__ = ["append_chunks", "check_size", "chunks", "info_of", "recipe_in", "without_told"]
 
 RECIPE_CHUNK = b"apRc"
 COMMENT = "COMMENT"
@@ -53,6 +53,18 @@ def append_chunks(path: Path, frames: int, rate: int, comment: str, loop: bool) 
         size = file.tell() - 8
         file.seek(4)
         file.write(struct.pack("<I", size))
+
+
+def without_told(path: Path) -> bytes:
+    """Return a file of ours up to the end of its samples."""
+    data = path.read_bytes()
+    at = 12
+    while at + 8 <= len(data):
+        name, size = data[at : at + 4], struct.unpack_from("<I", data, at + 4)[0]
+        at += 8 + size + size % 2
+        if name == b"data":
+            break
+    return data[:at]
 
 
 def _told(comment: str) -> bytes:

@@ -7,18 +7,21 @@ Must not know: what they mean (plain_tags.py).
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from audio_pool.audio import id3_frames, riff
 from audio_pool.audio.loop_tags import loop_tags
 from audio_pool.audio.vorbis_comments import add_comments, comments_in_flac, flac_with, read_comments
 from audio_pool.plain_tags import NAMES, plain_tags
 
-__all__ = ["read_comment", "read_tags", "tags_as_comments", "write_comment", "write_tags"]
+__all__ = ["read_comment", "read_tags", "tags_as_comments", "with_comment", "write_comment", "write_tags"]
 
 _VORBIS = ("flac", "ogg", "opus")
 _LOOPING = ("flac", "ogg")
 _REWRITTEN = frozenset(("COMMENT", *NAMES))
+_LOOP_NAMES = frozenset(("LOOPSTART", "LOOPLENGTH"))
 
 
 def write_tags(path: Path, format: str, frames: int, rate: int, comment: str, loop: bool) -> None:
@@ -30,8 +33,8 @@ def write_tags(path: Path, format: str, frames: int, rate: int, comment: str, lo
     if format == "wav":
         riff.append_chunks(path, frames, rate, comment, loop)
     elif format == "mp3":
-        if tags := plain_tags(comment):
-            id3_frames.add_tags(path, tags)
+        if comment:
+            id3_frames.add_tags(path, comment, plain_tags(comment))
     elif format in _VORBIS:
         added = tags_as_comments(comment, frames if loop and format in _LOOPING else None)
         if comment and format != "flac":  # which has it already
@@ -55,6 +58,32 @@ def write_comment(source: Path, target: Path, comment: str) -> None:
         os.fsync(file.fileno())
 
 
+def with_comment(source: Path, target: Path, told: Mapping[str, Any], frames: int, rate: int) -> None:
+    """Write a file of ours anew with what another one says: its comment, its tags, its loop.
+
+    Args:
+        told: what ``codec.inspect`` says of the other one, which has this one's format.
+        frames, rate: of the sound.
+
+    Raises:
+        InvalidAudio: not such a file. OSError.
+    """
+    comment, format_, loop = told["comment"], told["format"], told["loop"] is not None
+    if format_ == "flac":
+        write_comment(source, target, comment)
+        return
+    target.write_bytes(riff.without_told(source) if format_ == "wav" else source.read_bytes())
+    if format_ == "wav":
+        riff.append_chunks(target, frames, rate, comment, loop)
+    elif format_ == "mp3":
+        id3_frames.add_tags(target, comment, plain_tags(comment), instead=True)
+    elif format_ in _VORBIS:
+        others = [tag for tag in read_comments(source, format_) if _name_of(tag) not in _REWRITTEN | _LOOP_NAMES]
+        tags = tags_as_comments(comment, frames if loop and format_ in _LOOPING else None)
+        first = [f"COMMENT={comment}".encode()] if comment else []
+        add_comments(target, format_, [*others, *first, *tags], instead=True)
+
+
 def _name_of(tag: bytes) -> str:
     return tag.partition(b"=")[0].decode(errors="replace").upper()
 
@@ -66,10 +95,10 @@ def tags_as_comments(comment: str, loop_frames: int | None) -> list[bytes]:
 
 
 def read_comment(path: Path, format: str) -> str:
-    """Return the comment of an Ogg file however long it is, which libsndfile does not; "" of any other."""
-    tags = read_comments(path, format) if format in ("ogg", "opus") else []
-    found = (tag.partition(b"=")[2] for tag in tags if _name_of(tag) == "COMMENT")
-    return next(found, b"").decode(errors="replace")
+    """Return the comment of a FLAC or Ogg file however long it is, also under ffmpeg's name for it; "" of any other."""
+    tags = read_comments(path, format) if format in _VORBIS else []
+    found = {_name_of(tag): tag.partition(b"=")[2] for tag in reversed(tags)}
+    return (found.get("COMMENT") or found.get("DESCRIPTION") or b"").decode(errors="replace")
 
 
 def read_tags(path: Path, format: str) -> dict[str, str]:

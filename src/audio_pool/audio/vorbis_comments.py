@@ -33,17 +33,18 @@ _HEAD_BYTES = 1 << 20
 """Of a file: comments lie within it, or are not read."""
 
 
-def add_comments(path: Path, format: str, tags: list[bytes]) -> None:
+def add_comments(path: Path, format: str, tags: list[bytes], *, instead: bool = False) -> None:
     """Add comments to a file that has just been written.
 
     Args:
         format: ``flac``, ``ogg`` or ``opus``.
+        instead: they take the place of those that are there.
 
     Raises:
         InvalidAudio: not such a file.
     """
     data = path.read_bytes()
-    changed = flac_with(data, tags) if format == "flac" else (_ogg_with(data, tags),)
+    changed = flac_with(data, tags, instead=instead) if format == "flac" else (_ogg_with(data, tags, instead),)
     beside = path.with_name(path.name + ".tags")
     with beside.open("wb") as file:
         file.writelines(changed)
@@ -173,11 +174,11 @@ def _ogg_comments(data: bytes) -> bytes:
     return body[len(head) : _first_packet(segments)[1]]
 
 
-def _ogg_with(data: bytes, tags: list[bytes]) -> bytes:
+def _ogg_with(data: bytes, tags: list[bytes], instead: bool) -> bytes:
     start, segments, body, pages, end = _ogg_second(data)
     count, size = _first_packet(segments)
     head = next(head for head in _HEADS if body.startswith(head))
-    packet = head + _with_tags(body[len(head) : size], tags) + _HEADS[head]
+    packet = head + _with_tags(body[len(head) : size], tags, instead=instead) + _HEADS[head]
     table = b"\xff" * (len(packet) // 255) + bytes([len(packet) % 255]) + segments[count:]
     written = _paged(data[start : start + _OGG_HEAD.size], table, packet + body[size:])
     return data[:start] + b"".join(written) + _renumbered(data[end:], len(written) - pages)

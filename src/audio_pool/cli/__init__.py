@@ -25,6 +25,7 @@ _COMMANDS = {
     "warm": ("audio_pool.cli.warm", "warm"),
     "choose": ("audio_pool.cli.candidates", "choose"),
     "inspect": ("audio_pool.cli.inspect", "inspect"),
+    "recipe": ("audio_pool.cli.recipe", "recipe"),
     "loop": ("audio_pool.cli.craft", "loop"),
     "master": ("audio_pool.cli.craft", "master"),
     "convert": ("audio_pool.cli.craft", "convert"),

@@ -48,7 +48,7 @@ _FLOOR_SHARE = 0.1
 _PLAIN = (
     "made_by", "software", "digital_source_type", "AIGC", "recipe_id", "device", "engine", "model", "model_revision",
     "licence", "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "voice", "duration_s", "is_loop",
-    "rendition",
+    "rendition", "master",
 )  # fmt: skip
 """What a pack's file says of itself beside its recipe: nothing that depends on the day."""
 
@@ -331,7 +331,8 @@ class _Work:
             raise AudioPoolError(f"no sound was good enough: {', '.join(told.quality.issues) or 'CLAP heard another'}")
         with _file_of(result) as path:
             facts = codec.inspect(path)["recipe"] or {}
-            comment = _comment_of(facts)
+            done = {"craft": {"kind": "master", "highpass_hz": 0.0}, "form": wanted.form}
+            comment = _comment_of({**facts, "work": [done]})
             form = {**wanted.form, "comment": comment}
             sources: dict[str, Any] = {"paths": [path]} if self._here else {"sounds": [path]}
             report = self._pool.craft(
@@ -381,7 +382,7 @@ def _file_of(result: AudioResult) -> Iterator[Path]:
 
 
 def _comment_of(facts: dict[str, Any]) -> str:  # opaque: a file's own JSON
-    kept = {name: facts[name] for name in (*_PLAIN, "recipe") if name in facts}
+    kept = {name: facts[name] for name in (*_PLAIN, "recipe", "work") if name in facts}
     return json.dumps(kept, separators=(",", ":"), ensure_ascii=True, sort_keys=True)
 
 
