@@ -18,6 +18,7 @@ from audio_pool.gateway.answer import Answer
 from audio_pool.gateway.audio_response import MEDIA_TYPES, Header
 from audio_pool.gateway.told import public, told_candidates, without_paths
 from audio_pool.results import SoundMetadata
+from audio_pool.source_type import digital_source_type
 
 __all__ = ["SoundReport", "bytes_answer", "headers_of", "json_answer", "json_response", "report_of"]
 
@@ -89,6 +90,9 @@ def _told(metadata: SoundMetadata) -> Iterator[tuple[str, str | float | None]]:
     yield "x-sound-engine", metadata.engine
     yield "x-sound-model", without_paths(metadata.model)
     yield "x-sound-licence", metadata.licence
+    yield "x-sound-digital-source-type", metadata.digital_source_type or digital_source_type(
+        metadata.implementation, metadata.model
+    )
     yield "x-sound-voice", metadata.voice
     yield "x-sound-seed", metadata.base_seed
     yield "x-sound-duration", metadata.duration_s
