@@ -6,6 +6,7 @@ Must not know: which pool makes it, how files hold recipes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from msgspec import Struct, structs
 from audio_pool import __version__
 from audio_pool.api import Asked, Engines
 from audio_pool.craft import Check, Craft, CraftForm, CraftReport
-from audio_pool.errors import Conflict, InvalidRequest, NotFound
+from audio_pool.errors import Conflict, InvalidAudio, InvalidRequest, NotFound
 from audio_pool.exchange.recipe_in_file import FileRecipe, recipe_of_facts
 from audio_pool.inscription import is_private
 from audio_pool.pending import Pending
@@ -110,8 +111,9 @@ def remade(
     original = codec.inspect(path)
     if found.equal and original["format"] == codec.inspect(made)["format"]:
         again = folder / f"again{made.suffix}"
-        with_comment(made, again, original, ours.shape[1], our_rate)
-        data = again.read_bytes()
+        with contextlib.suppress(InvalidAudio):  # a signed FLAC is left as it is: its signature holds no longer else
+            with_comment(made, again, original, ours.shape[1], our_rate)
+            data = again.read_bytes()
     if output is not None:
         beside = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
         try:
@@ -200,20 +202,10 @@ class _Making:
         path = self._written(result.data, result.metadata.format)
         if told.master is None or told.rendition is None:
             return path
-        from audio_pool.tasks import RenderTask
         from audio_pool.worker.mastering import Mastering
 
         out = self._folder / f"{self._made}.rendition.{told.rendition.format}"
-        task = RenderTask(
-            job=0,
-            master=str(path),
-            out=str(out),
-            rendition=told.rendition,
-            loop=told.recipe.loop,
-            comment="",
-            retold=False,
-        )
-        Mastering().render(task, out)
+        Mastering().render(path, told.rendition, out, loop=told.recipe.loop, comment="")
         return out
 
     def _written(self, data: bytes, format_: str) -> Path:
