@@ -24,6 +24,7 @@ from audio_pool.cli.cache_gc import gc
 from audio_pool.cli.cache_judging import confirm, deny, judged
 from audio_pool.cli.cache_list import list_items
 from audio_pool.cli.cache_marks import favourite, rate, tag
+from audio_pool.cli.cache_move import move_command
 from audio_pool.cli.cache_pins import pin, unpin
 from audio_pool.cli.cache_search import search
 from audio_pool.cli.cache_show import show_entry
@@ -49,7 +50,7 @@ def group() -> None:
 
 for _one in (
     stats, report, list_items, search, show_entry, rate, tag, favourite, pin, unpin, deny, confirm, judged, calibrate,
-    plan_eviction, import_command, export_command, spectrogram, fingerprint, gc,
+    plan_eviction, import_command, export_command, spectrogram, fingerprint, gc, move_command,
 ):  # fmt: skip
     group.add_command(_one)
 
