@@ -21,6 +21,8 @@ from tests.support.object_server import KEYS, ObjectServer, served
 from audio_pool.cache.judgements import Given
 from audio_pool.cache.objects.opening import open_files
 from audio_pool.cache.objects.place import ObjectPlace
+from audio_pool.cache.opening import open_store
+from audio_pool.cache.shared import SharedStore
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.store import Store
 from audio_pool.cache.verify import verify
@@ -126,6 +128,38 @@ def test_everything_of_every_entry_goes_there_and_back(server: ObjectServer, tmp
     for store in (source, there, back):
         store.close()
     log.close()
+
+
+def test_everything_goes_into_a_shared_database_and_back(server: ObjectServer, tmp_path: Path, database: str) -> None:
+    """By the command; then by a head, which offers it all, and by another one, which has only the addresses."""
+    source = filled(tmp_path / "here")
+    before = known(source)
+    place, here = server.place(), tmp_path / "here"
+
+    def run(*arguments: str) -> Any:
+        found = CliRunner().invoke(group, [*arguments, "--json"])
+        assert found.exit_code == 0, found.output
+        return json.loads(found.stdout)
+
+    there = ["--to", database, "--blobs", place.url, "--endpoint", server.proxy.url]
+    assert run("move", "--cache-dir", str(here), *there)["carried"] == 10
+    assert not list(tmp_path.glob("moving-*"))
+    source.entries.put(sound(source.blobs.incoming, "kept since", seed=100), {})
+    source.entries.remove([source.checks.masters()[0].entry_id])
+    again = run("move", "--cache-dir", str(here), *there)
+    assert (again["carried"], again["removed"]) == (1, 1)
+    head = open_store(
+        tmp_path / "head", shared=SharedStore(url=database), blobs=open_files(tmp_path / "head", place=place)
+    )
+    now = known(source)
+    assert known(head) == now and set(now) != set(before)
+    assert verify(head).ok
+    head.close()
+    assert run("move", "--cache-dir", str(tmp_path / "head"), "--to", str(tmp_path / "back"))["carried"] == 10
+    back = SqliteStore(tmp_path / "back")
+    assert known(back) == now and verify(back).ok
+    for store in (source, back):
+        store.close()
 
 
 def test_what_changes_meanwhile_is_carried_too(server: ObjectServer, tmp_path: Path) -> None:

@@ -98,6 +98,10 @@ class BlobStore(Protocol):
     def bring_soon(self, file: str, size_bytes: int, done: Callable[[StorageError | NotFound | None], None]) -> None:
         """Have a file here; ``done`` gets None then, or what ``bring`` would raise, on another thread mostly."""
 
+    @property
+    def store_id(self) -> str:
+        """The store whose files these are, as all who share it know it; "" before it is opened."""
+
     def belongs_to(self, store_id: str) -> None:
         """Take note of the store whose files these are."""
 

@@ -101,6 +101,7 @@ class LocalFiles:
         self._renders = Path(os.path.abspath(renders)) if renders else self.root / "renders"
         self._incoming = self.root / "incoming"
         self.neighbours = Neighbours(self._incoming)
+        self.store_id = ""
         self._claim: tuple[Path, int] | None = None
         if create:
             with storage_errors("opening the cache", self.location):
@@ -214,7 +215,8 @@ class LocalFiles:
         done(None)
 
     def belongs_to(self, store_id: str) -> None:
-        """Do nothing: the directory is the store's."""
+        """Take note of the store whose files these are."""
+        self.store_id = store_id
 
     def name_for(self, folder: str, digest: bytes, suffix: str) -> str:
         """Return a new name that no file has had."""

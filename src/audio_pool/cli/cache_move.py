@@ -20,7 +20,8 @@ from msgspec import structs
 
 from audio_pool.cache.objects.opening import open_files
 from audio_pool.cache.objects.place import ObjectPlace
-from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.opening import open_store
+from audio_pool.cache.shared import SharedStore
 from audio_pool.cache.store import Store
 from audio_pool.cli.cache_command import Json, show, size
 from audio_pool.cli.options import cache_dir_option, config_option, json_option, with_options
@@ -32,12 +33,14 @@ from audio_pool.exchange.moving import Moved, MoveLog, move
 __all__ = ["move_command"]
 
 _MB = 1024 * 1024
+_SCRATCH = "moving-"
 
 
 @click.command("move")
 @click.option("--to", "target", default="", help="The other store: a directory, or postgresql://USER@HOST:5432/NAME.")
 @click.option("--blobs", default="", help="Where its sounds go: s3://BUCKET/PREFIX, gs://, az:// or file:///FOLDER.")
 @click.option("--endpoint", default="", help="Of an S3-compatible server. Default: the configuration's or the cloud's.")
+@click.option("--schema", default="", help="Of that database. Default: the configuration's, audio_pool.")
 @click.option("--into", type=click.Path(path_type=Path), help="A head's directory that is to have copies of them.")
 @config_option
 @with_options(cache_dir_option, json_option)
@@ -45,6 +48,7 @@ def move_command(
     target: str,
     blobs: str,
     endpoint: str,
+    schema: str,
     into: Path | None,
     config_path: str | None,
     cache_dir: str | None,
@@ -57,11 +61,14 @@ def move_command(
     config = load_config(config_path)
     here = Path(cache_dir) if cache_dir is not None else config.cache_dir
     with contextlib.ExitStack() as rest:
-        source = rest.enter_context(contextlib.closing(SqliteStore(here, create=False)))
-        other = rest.enter_context(contextlib.closing(_target(config, target, blobs, endpoint, into, rest)))
-        if other.store_id == source.store_id:
+        source = rest.enter_context(contextlib.closing(open_store(here, create=False)))
+        place = _place(config, blobs, endpoint)
+        folder = into or (_scratch(here, rest) if _is_database(target) else Path(target))
+        other = rest.enter_context(contextlib.closing(_target(config, target, schema, place, folder, here)))
+        whose = other.blobs.store_id
+        if whose == source.blobs.store_id:
             raise InvalidRequest("both are the same store", hint="name another one: --to")
-        log = MoveLog(here / f"moved-{hashlib.sha256(other.store_id.encode()).hexdigest()[:16]}.sqlite3")
+        log = MoveLog(here / f"moved-{hashlib.sha256(whose.encode()).hexdigest()[:16]}.sqlite3")
         rest.callback(log.close)
         shown = not as_json and sys.stderr.isatty()
 
@@ -77,25 +84,44 @@ def move_command(
         raise click.exceptions.Exit(1)
 
 
+def _is_database(target: str) -> bool:
+    return target.startswith(("postgresql://", "postgres://"))
+
+
+def _place(config: Config, blobs: str, endpoint: str) -> ObjectPlace | None:
+    """Return the object store that is named on the command line."""
+    if not blobs:
+        return None
+    settings = config.cache.objects
+    if endpoint:
+        settings = structs.replace(settings, endpoint=endpoint, allow_http=endpoint.startswith("http://"))
+    return ObjectPlace(url=blobs, settings=settings, grace_s=config.cache.delivered_grace_s)
+
+
 def _target(
-    config: Config, target: str, blobs: str, endpoint: str, into: Path | None, rest: contextlib.ExitStack
+    config: Config, target: str, schema: str, place: ObjectPlace | None, folder: Path, here: Path
 ) -> Store:
     """Open the other store."""
-    place = None
-    if blobs:
-        settings = config.cache.objects
-        if endpoint:
-            settings = structs.replace(settings, endpoint=endpoint, allow_http=endpoint.startswith("http://"))
-        place = ObjectPlace(url=blobs, settings=settings, grace_s=config.cache.delivered_grace_s)
     if not target:
         raise InvalidRequest("--to: which store? a directory, or postgresql://USER@HOST:5432/NAME")
-    folder = Path(target)
-    return SqliteStore(folder, blobs=None if place is None else open_files(folder, place=place))
+    if folder.absolute() == here.absolute():
+        raise InvalidRequest(f"{folder} is the cache that is to be moved", hint="name another directory")
+    shared = None
+    if _is_database(target):
+        if place is None and folder.name.startswith(_SCRATCH):
+            raise InvalidRequest("--blobs: where do the sounds go? An object store, or --into a shared folder")
+        shared = SharedStore(
+            url=target,
+            schema=schema or config.cache.store_schema,
+            connect_timeout_s=config.cache.store_connect_s,
+            statement_timeout_s=config.cache.store_timeout_s,
+        )
+    return open_store(folder, shared=shared, blobs=None if place is None else open_files(folder, place=place))
 
 
-def _scratch(rest: contextlib.ExitStack, beside: Path) -> Path:
+def _scratch(here: Path, rest: contextlib.ExitStack) -> Path:
     """Return a directory for as long as this takes: a head's, whose truth is elsewhere."""
-    return Path(rest.enter_context(tempfile.TemporaryDirectory(prefix="moving-", dir=beside)))
+    return Path(rest.enter_context(tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=here.parent)))
 
 
 def _tell(report: Moved, as_json: bool) -> None:

@@ -86,7 +86,6 @@ class ObjectFiles(LocalFiles):
         self.copies = LocalCopies(self.root, place.settings.local_bytes, spare_s)
         self.released: set[str] = set()
         """Objects that rows let go of; the collector takes them."""
-        self._store_id = ""
         self._prefix_claimed = False
         self._lost: dict[str, float] = {}
         self._sent: dict[str, _Sent] = {}
@@ -98,24 +97,20 @@ class ObjectFiles(LocalFiles):
         self._threads: ThreadPoolExecutor | None = None
         self._tidying = False
 
-    def belongs_to(self, store_id: str) -> None:
-        """Take note of whose files these are."""
-        self._store_id = store_id
-
     def claim_prefix(self) -> None:
         """Make sure that the prefix is this store's: two would collect each other's objects.
 
         Raises:
             StorageError: it is another's; or the store is not there.
         """
-        if self._prefix_claimed or not self._store_id:
+        if self._prefix_claimed or not self.store_id:
             return
-        if not self.bucket.write(MARKER, self._store_id.encode(), once=True):
+        if not self.bucket.write(MARKER, self.store_id.encode(), once=True):
             try:
                 found = self.bucket.read(MARKER).decode(errors="replace")
             except Missing:
                 raise Unreachable(f"{self.bucket.location} is not to be had") from None
-            if found != self._store_id:
+            if found != self.store_id:
                 raise StorageError(
                     f"{self.bucket.location} belongs to another cache", hint="give each a prefix of its own"
                 )
