@@ -25,6 +25,7 @@ from tests.support.waiting import PATIENCE_S
 
 from audio_pool import AudioClient, AudioPool, AudioResult, AudioSemanticCache
 from audio_pool.audio import codec
+from audio_pool.cli import main
 from audio_pool.cli.cache import group
 from audio_pool.config import CacheConfig, Config, ServerConfig, WorkerConfig
 from audio_pool.craft import Convert, Loop, Master, Mix
@@ -377,6 +378,24 @@ def test_a_pool_that_must_sign_and_cannot_does_not_start(config: Config, chain: 
     must = structs.replace(signing(chain), private_key=str(loose))
     with pytest.raises(InvalidConfig, match=r"provenance.sign: given 'on', and private_key: .*mode 0644"):
         AudioPool(structs.replace(config, provenance=must)).start()
+
+
+def test_a_certificate_of_ones_own_is_made_and_looked_at_by_commands(tmp_path: Path) -> None:
+    made = CliRunner().invoke(main, ["provenance", "init", str(tmp_path / "keys"), "--organisation", "Our studio"])
+    assert made.exit_code == 0, made.output
+    (tmp_path / "pool.toml").write_text(made.stdout + f'[cache]\ndir = "{tmp_path}/cache"\nencoder = "off"\n')
+
+    def found() -> dict[str, str]:
+        told = CliRunner().invoke(main, ["doctor", "--config", str(tmp_path / "pool.toml"), "--json"])
+        (one,) = (one for one in json.loads(told.stdout)["findings"] if one["what"] == "provenance.sign")
+        return dict(one)
+
+    assert found()["state"] == "ok" and "as 'Our studio', until 20" in found()["told"]
+    key = tmp_path / "keys" / "private_key.pem"
+    key.chmod(0o640)
+    assert found()["state"] == "note" and found()["mend"] == f"chmod 600 {key}"
+    again = CliRunner().invoke(main, ["provenance", "init", str(tmp_path / "keys")])
+    assert again.exit_code != 0 and "is there already" in again.stderr
 
 
 # --------------------------------------------------------------------------------------------------- packs
