@@ -257,3 +257,17 @@ def test_a_request_is_words_a_struct_or_a_mapping_and_checked_in_every_form() ->
     for words in ("rain", AudioRequest(prompt="rain"), {"prompt": "rain"}):
         assert as_request(words, {"loop": True, "seed": 3.0}) == AudioRequest(prompt="rain", loop=True, seed=3)
     assert as_request({"prompt": "rain", "seed": 1}, {"prompt": "wind"}) == AudioRequest(prompt="wind", seed=1)
+
+
+def test_a_better_sound_is_heard_of_under_its_own_id() -> None:
+    session, asked = ClientSession("ipc:///x"), Pending("r", lambda: None)
+    session.submit(
+        parse(AudioRequest, {"prompt": "rain", "stand_in": True}), asked, now=0.0, timeout_s=5.0,
+        better=lambda name: Pending(name, lambda: None),
+    )  # fmt: skip
+    session.on_message(reply("u", "upgraded", path="/early.wav", metadata={}))  # nobody has been told of it yet
+    session.on_message(reply("r", path="/first.wav", metadata={"approximate": True, "upgrade_id": "u"}))
+    assert asked.result(0).path == "/first.wav" and asked.upgraded is not None and not asked.upgraded.done()
+    session.on_message(reply("u", "progress", body={"stage": "master"}))
+    session.on_message(reply("u", "upgraded", path="/better.wav", metadata={"upgrade_of": "r"}))
+    assert asked.upgraded.result(0).path == "/better.wav" and not len(session)

@@ -86,7 +86,7 @@ def _answers(answers: dict[str, int]) -> str:
     rate = hit_rate(answers)
     if rate is None:
         return "none"
-    stages = {stage: answers[stage] for stage in (*HITS, "joined", "new_generation") if answers.get(stage)}
+    stages = {stage: answers[stage] for stage in (*HITS, "joined", "looser", "new_generation") if answers.get(stage)}
     return f"{rate:.1%} hits: " + ", ".join(f"{stage} {count:,}" for stage, count in stages.items())
 
 
