@@ -35,7 +35,7 @@ const FILES = [
 const STAGES = /** @type {const} */ (["lookup", "queue", "generate", "score", "master", "store"]);
 const SOURCES = /** @type {Record<string, string>} */ ({
   new_generation: "New", joined: "New, shared with another request", exact: "Kept: the same words", canonical: "Kept: words that mean the same",
-  semantic: "Kept: by meaning", global: "Kept: by its sound",
+  semantic: "Kept: by meaning", global: "Kept: by its sound", looser: "Kept: something like it",
 });
 
 export class SoundCard {
@@ -215,6 +215,7 @@ export class SoundCard {
       metadata.is_loop && h("span", { class: "tag" }, icon("loop"), "Loop"),
       h("span", { class: "tag" }, seconds(metadata.duration_s)),
       h("span", { class: "tag" }, metadata.engine),
+      metadata.approximate && h("span", { class: "tag warn" }, "Approximate: it stands in"),
       metadata.accepted ? null : h("span", { class: "tag warn" }, "Did not pass the quality gate"),
     ];
     return found;
