@@ -61,7 +61,7 @@ REFUSALS: list[tuple[str, Callable[[], Any], type[AudioPoolError], str]] = [
     ("a prompt of 10,000 characters", lambda: request(prompt=LONG), InvalidRequest, "... (10,000 characters), allowed is `str` of length <= 5000"),
     ("a prompt that is no text", lambda: request(prompt=5), InvalidRequest, "field 'prompt': given 5, allowed is `str`, got `int`"),
     ("a misspelt field", lambda: request(duraton_s=8), InvalidRequest, "AudioRequest: unknown field 'duraton_s'; did you mean 'duration_s'?"),
-    ("a field like none", lambda: request(zzz=8), InvalidRequest, "unknown field 'zzz'; known fields: any_engine, bit_depth, bit_rate, candidates"),
+    ("a field like none", lambda: request(zzz=8), InvalidRequest, "unknown field 'zzz'; known fields: any_engine, best_by_deadline, bit_depth, bit_rate"),
     ("a negative duration", lambda: request(duration_s=-1), InvalidRequest, "field 'duration_s': given -1, allowed is `float` >= 0.05"),
     ("ten minutes and a second", lambda: request(duration_s=601), InvalidRequest, "field 'duration_s': given 601, allowed is `float` <= 600.0"),
     ("a duration in words", lambda: request(duration_s="8"), InvalidRequest, "field 'duration_s': given '8', allowed is `float | null`, got `str`"),
