@@ -156,7 +156,7 @@ def _here(path: Path, recognition: Any, config: Config) -> VerifyReport:  # Any:
     from audio_pool.worker.recognizing import compared, heard
 
     anchors = anchors_in(config.provenance.certificate)
-    found = heard(str(path.absolute()), ANYWHERE, str(path), trust_anchors=anchors)
+    found = heard(str(path.absolute()), ANYWHERE, str(path), anchors=anchors)
     suspects = recognition.suspects(found)
     against = [one.against for one in suspects if one.against is not None]
     beside = compared(str(path.absolute()), ANYWHERE, str(path), against) if against else []

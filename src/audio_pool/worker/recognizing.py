@@ -12,7 +12,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -22,10 +22,13 @@ from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidAudio, N
 from audio_pool.heard import Against, Compared, Heard
 from audio_pool.origin import Declared
 from audio_pool.roots import ANYWHERE, Roots, file_of
-from audio_pool.signing.anchors import anchors_in
+from audio_pool.signing.anchors import NOBODY, Anchors, anchors_in
 from audio_pool.tasks import TraceTask
 from audio_pool.worker.checked import unusable
 from audio_pool.worker.input_files import Given, read_given
+
+if TYPE_CHECKING:
+    from audio_pool.signing.manifest_report import ManifestReport
 
 __all__ = ["LONGEST_S", "compared", "heard", "traced"]
 
@@ -46,17 +49,17 @@ def traced(task: TraceTask) -> dict[str, Any]:  # opaque: as docs of a ``Called`
     if task.against:
         found = compared(path, roots, task.name, task.against)
         return {"compared": msgspec.to_builtins(found)}
-    told = heard(path, roots, task.name, trust_anchors=anchors_in(task.certificate))
+    told = heard(path, roots, task.name, anchors=anchors_in(task.certificate))
     plain: dict[str, Any] = msgspec.to_builtins(told, builtin_types=(bytes,))  # opaque: likewise
     return plain
 
 
-def heard(path: str, roots: Roots, name: str, *, trust_anchors: str = "") -> Heard:
+def heard(path: str, roots: Roots, name: str, *, anchors: Anchors = NOBODY) -> Heard:
     """Read a file whose origin is asked for.
 
     Args:
         name: as it is told.
-        trust_anchors: certificates in PEM that we sign under; "": none.
+        anchors: who signs files here.
 
     Raises:
         PathNotAllowed, NotFound, InvalidAudio: the file.
@@ -67,7 +70,7 @@ def heard(path: str, roots: Roots, name: str, *, trust_anchors: str = "") -> Hea
 
     audio, rate = given.audio, int(given.facts["sample_rate"])
     marks = probe(audio, rate)
-    declares, ours, notes = _declared(path, roots, name, given.facts, trust_anchors)
+    declares, ours, notes = _declared(path, roots, name, given.facts, anchors)
     lufs = loudness.loudness_lufs(audio, rate)
     return Heard(
         name=name,
@@ -139,14 +142,19 @@ def _md5_at_24_bits(audio: Audio) -> str:
 
 
 def _declared(
-    path: str, roots: Roots, name: str, facts: _Json, trust_anchors: str
+    path: str, roots: Roots, name: str, facts: _Json, anchors: Anchors
 ) -> tuple[Declared, bool, tuple[str, ...]]:
     """Return what a file says of itself, whether we signed that, and what could not be read."""
     said = facts["recipe"] or {}
-    state, signer, signed, notes = _manifest(path, roots, name, trust_anchors)
-    ours = state == "valid"
-    said = signed if ours and signed else said
-    manifest = "" if state is None else state
+    found, notes = _manifest(path, roots, name, anchors)
+    signed: _Json = {} if found is None or found.recipe is None else found.recipe
+    ours = (
+        found is not None
+        and found.state == "valid"
+        and bool(signed)
+        and found.serial_number == anchors.serial_number != ""
+    )
+    said = signed if ours else said
     return (
         Declared(
             made_by=_text(said, "made_by"),
@@ -156,30 +164,27 @@ def _declared(
             licence=_text(said, "licence"),
             digital_source_type=_text(said, "digital_source_type"),
             aigc=isinstance(said.get("AIGC"), dict),
-            manifest=manifest,
-            manifest_by=signer,
+            manifest="" if found is None else found.state,
+            manifest_by="" if found is None else (found.common_name or found.issuer)[:_MOST_CHARS],
         ),
-        ours and bool(signed),
+        ours,
         notes,
     )
 
 
 def _manifest(
-    path: str, roots: Roots, name: str, trust_anchors: str
-) -> tuple[str | None, str, _Json, tuple[str, ...]]:
+    path: str, roots: Roots, name: str, anchors: Anchors
+) -> tuple[ManifestReport | None, tuple[str, ...]]:
     from audio_pool.signing.manifest_report import read_manifest
 
     try:
         with roots.opened(name, path) as handle:
-            found = read_manifest(file_of(handle), trust_anchors=trust_anchors)
+            found = read_manifest(file_of(handle), trust_anchors=anchors.pem)
     except EngineUnavailable:
-        return None, "", {}, ("it carries a C2PA manifest, which is not read: c2pa-python is not installed",)
+        return None, ("it carries a C2PA manifest, which is not read: c2pa-python is not installed",)
     except (InvalidAudio, NotFound, StorageError, OSError):
-        return None, "", {}, ("its C2PA manifest cannot be read",)
-    if found is None:
-        return None, "", {}, ()
-    signer = (found.common_name or found.issuer)[:_MOST_CHARS]
-    return found.state, signer, found.recipe or {}, tuple(found.failures[:4])
+        return None, ("its C2PA manifest cannot be read",)
+    return found, () if found is None else tuple(f"its manifest: {one}" for one in found.failures[:4])
 
 
 def _text(said: _Json, key: str) -> str:
