@@ -62,5 +62,7 @@ class Compared(Struct, frozen=True, kw_only=True):
     """Greatest difference between bands after the gain."""
     residual_db: float
     """What is not explained, bands allowed for."""
+    chromaprint: float | None = None
+    """Bit error rate by Chromaprint; None: its library is not installed, or one of them is too short for it."""
     kept_s: float
     kept_bandwidth_hz: float | None = None

@@ -145,6 +145,8 @@ class VerifyReport(PlainMapping, Struct, frozen=True, kw_only=True):
     changes: Changes = Changes()
     bit_error_rate: float | UnsetType = UNSET
     """Of the marks that both fingerprints have."""
+    chromaprint: float | UnsetType = UNSET
+    """Bit error rate by Chromaprint, where its library is installed and the sound long enough for it."""
     false_match: float | UnsetType = UNSET
     """Estimate of how likely chance alone gives such a likeness, among all that are registered."""
     declares: Declared = Declared()

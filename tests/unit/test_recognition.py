@@ -12,11 +12,12 @@ import soundfile
 from tests.support.registered import RATE, bursts, keep, report_of, write
 
 from audio_pool.audio import Audio, filter
+from audio_pool.audio.overlay import Likeness
 from audio_pool.cache.entry import Entry
-from audio_pool.cache.recognition import Recognition
+from audio_pool.cache.recognition import Recognition, Suspect
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.errors import InvalidAudio
-from audio_pool.heard import Heard
+from audio_pool.heard import Compared, Heard
 from audio_pool.origin import Declared
 from audio_pool.roots import ANYWHERE
 from audio_pool.worker.recognizing import heard
@@ -96,6 +97,21 @@ def test_turns_of_a_loop_and_where_they_begin_are_told(kept: Kept, tmp_path: Pat
     assert report.origin is not None and report.origin.entry == kept.fire.id
     assert report.changes.turns == pytest.approx(2.0, abs=0.001)
     assert report.changes.rotated_s == pytest.approx(1 / 3, abs=0.001)
+
+
+def test_chromaprint_is_a_second_opinion_beside_samples_that_explain_less(kept: Kept) -> None:
+    door = kept.recognition.suspects(heard(kept.door.path, ANYWHERE, "door"))[0].known
+    found = Suspect(door, "fingerprint", Likeness(agree=300, differ=20, marks=500, offset=0))
+    asked = Heard(name="x", sha256="00" * 32, format="wav", sample_rate=RATE, channels=1, duration_s=2.0)
+    for explained, second, verdict in ((0.25, 0.1, "made_here"), (0.25, 0.3, "unknown"), (0.25, None, "unknown"),
+                                       (0.1, 0.1, "unknown"), (0.45, None, "made_here")):  # fmt: skip
+        beside = Compared(
+            number=door.number, explained=explained, overlap_s=2.0, offset_s=0.0, gain_db=0.0, tone_db=0.0,
+            residual_db=-1.0, chromaprint=second, kept_s=2.0,
+        )  # fmt: skip
+        report = kept.recognition.report(asked, [found], [beside])
+        told = verdict == "made_here" and second is not None
+        assert (report.verdict, report.chromaprint == second) == (verdict, told)
 
 
 def test_folded_to_mono_it_is_the_same(kept: Kept, tmp_path: Path) -> None:

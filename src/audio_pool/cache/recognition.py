@@ -35,6 +35,10 @@ _NEAR = 3
 """Frames of a probe around an offset that words gave."""
 _EXPLAINED = 0.4
 """Share of a file's power that has to be the kept sound."""
+_EXPLAINED_SECONDED = 0.2
+"""The same, where Chromaprint hears the same sound, too."""
+_SECONDED = 0.15
+"""Its bit error rate up to which it does."""
 _LEAST_OVERLAP_S = 0.04
 _ALONE = 0.8
 """Explained share from which the samples say it without the marks."""
@@ -149,6 +153,7 @@ class Recognition:
             origin=self._origin(suspect.known, namespace),
             changes=_changes(heard, suspect, beside),
             bit_error_rate=UNSET if suspect.likeness is None else round(suspect.likeness.bit_error_rate, 4),
+            chromaprint=UNSET if beside is None or beside.chromaprint is None else beside.chromaprint,
             false_match=UNSET if suspect.likeness is None else self._chance(suspect.likeness, beside),
             notes=tuple(notes),
         )
@@ -209,7 +214,10 @@ def _is_proven(suspect: Suspect, beside: Compared | None) -> bool:
         return found is not None and found.sure
     if beside.overlap_s < _LEAST_OVERLAP_S:
         return False
-    return beside.explained >= (_EXPLAINED if found is not None else _ALONE)
+    if found is None:
+        return beside.explained >= _ALONE
+    seconded = beside.chromaprint is not None and beside.chromaprint <= _SECONDED
+    return beside.explained >= (_EXPLAINED_SECONDED if seconded else _EXPLAINED)
 
 
 def _chosen(suspects: Sequence[Suspect], compared: dict[int, Compared]) -> tuple[Suspect, Compared | None] | None:

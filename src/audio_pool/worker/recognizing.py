@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from audio_pool.worker.checked import unusable
 from audio_pool.worker.input_files import Given, read_given
 
 if TYPE_CHECKING:
+    from audio_pool.audio.chromaprint import Raw
     from audio_pool.signing.manifest_report import ManifestReport
 
 __all__ = ["LONGEST_S", "compared", "heard", "traced"]
@@ -39,6 +41,8 @@ LONGEST_S = 600.0
 _SHORTEST_S = 0.01
 _MOST_CHARS = 300
 _Json = Mapping[str, Any]  # opaque: a file's own words, read field by field
+_MOST_CHROMA_S = 30.0
+"""Of a file that Chromaprint is asked about."""
 _LOSSLESS = ("wav", "flac")
 _EDGE_24_BITS = 1 << 23
 
@@ -94,10 +98,11 @@ def compared(path: str, roots: Roots, name: str, against: Iterable[Against]) -> 
     """Compare a file with kept sounds; one that cannot be read any more is left out. Raises as ``heard``."""
     given = _given(path, roots, name)
     from audio_pool.audio import bandwidth, codec
+    from audio_pool.audio.chromaprint import chromaprint
     from audio_pool.audio.comparison import difference
 
     rate = int(given.facts["sample_rate"])
-    found = []
+    found, words = [], chromaprint(given.audio[:, : round(_MOST_CHROMA_S * rate)], rate)
     for one in against:
         try:
             kept, kept_rate = codec.read(Path(one.master))
@@ -115,11 +120,24 @@ def compared(path: str, roots: Roots, name: str, against: Iterable[Against]) -> 
                     gain_db=told.gain_db,
                     tone_db=told.tone_db,
                     residual_db=told.residual_db,
+                    chromaprint=_by_chromaprint(words, kept, kept_rate, one.loop, given.audio.shape[1] / rate),
                     kept_s=kept.shape[1] / kept_rate,
                     kept_bandwidth_hz=bandwidth.bandwidth_hz(kept, kept_rate),
                 )
             )
     return found
+
+
+def _by_chromaprint(words: Raw, kept: Audio, rate: int, loop: bool, given_s: float) -> float | None:
+    """Return the bit error rate of a kept sound; None where it, or the other, has no words."""
+    from audio_pool.audio.chromaprint import bit_error_rate, chromaprint
+
+    if not len(words):
+        return None
+    if loop:  # any part of any number of turns lies in so many
+        kept = np.tile(kept, math.ceil(min(given_s, _MOST_CHROMA_S) * rate / kept.shape[1]) + 1)
+    theirs = chromaprint(kept[:, : round(2 * _MOST_CHROMA_S * rate)], rate)
+    return round(bit_error_rate(words, theirs), 4) if len(theirs) else None
 
 
 def _given(path: str, roots: Roots, name: str) -> Given:
