@@ -1199,6 +1199,10 @@ export interface components {
              * @default null
              */
             bandwidth_hz?: number | null;
+            /** @description Only where files are to be signed: whether this one is. */
+            provenance?: components["schemas"]["SignatureReport"];
+            /** @description Of a signed file, in hex: of what it was before it was signed, which is the same whenever it is made again. */
+            unsigned_sha256?: string;
             /** @default [] */
             warnings?: string[];
             /** @description The file itself, where it was asked for inline. */
@@ -1284,6 +1288,8 @@ export interface components {
             changes?: components["schemas"]["Changes"];
             /** @description Of the marks that both fingerprints have. */
             bit_error_rate?: number;
+            /** @description Bit error rate by Chromaprint, where its library is installed and the sound long enough for it. */
+            chromaprint?: number;
             /** @description Estimate of how likely chance alone gives such a likeness, among all that are registered. */
             false_match?: number;
             /**
@@ -1900,6 +1906,21 @@ export interface components {
              * @default null
              */
             nearest_refused?: components["schemas"]["RefusedReport"] | null;
+        };
+        /**
+         * Inscription
+         * @description What a file tells of where it comes from, beside its recipe.
+         */
+        Inscription: {
+            /** @description Which plain tags it has; raised when there are others, so that files are written anew. */
+            version: number;
+            /**
+             * @description Of the key `AIGC`; "": there is none.
+             * @default
+             */
+            content_producer?: string;
+            /** @default  */
+            content_propagator?: string;
         };
         /**
          * Job
@@ -2958,6 +2979,34 @@ export interface components {
             count: number;
         };
         /**
+         * SignatureReport
+         * @description Whether a result's file is signed by C2PA, and by whom.
+         */
+        SignatureReport: {
+            /** @default false */
+            signed?: boolean;
+            /**
+             * @description Its label, `urn:c2pa:...`; "": there is none.
+             * @default
+             */
+            manifest?: string;
+            /**
+             * @description Organisation that the certificate names.
+             * @default
+             */
+            issuer?: string;
+            /**
+             * @description First digits of its SHA-256, in hex.
+             * @default
+             */
+            certificate?: string;
+            /**
+             * @description Why it is not signed.
+             * @default
+             */
+            why?: string;
+        };
+        /**
          * SoundMarks
          * @description A change of what is marked of one sound; None leaves a mark as it is.
          */
@@ -3187,6 +3236,8 @@ export interface components {
             worker?: components["schemas"]["WorkerReport"];
             /** @default {} */
             engine_details?: Record<string, never>;
+            /** @description Only where files are to be signed: whether this one is. */
+            provenance?: components["schemas"]["SignatureReport"];
             /** @default [] */
             warnings?: string[];
             /** @default {} */
@@ -3202,6 +3253,12 @@ export interface components {
              * @default false
              */
             forced?: boolean;
+            /** @description What made it, with its version; absent where that was not noted. */
+            software?: string;
+            /** @description IPTC's word for how it came to be; absent where that was not noted. */
+            digital_source_type?: string;
+            /** @description What its master's file tells of it; absent where that is not for others, or from before there were tags. */
+            inscription?: components["schemas"]["Inscription"];
         };
         /**
          * SoundReport
@@ -3691,6 +3748,11 @@ export interface components {
             crashes?: number;
             /** @default null */
             error?: string | null;
+            /**
+             * @description Why it has no place yet on another machine, while it is `starting`.
+             * @default null
+             */
+            pending?: string | null;
             /**
              * @description Its engines, and whether they are in memory.
              * @default []

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
-from tests.support.cache_sounds import recipe, sound, write_flac
+from tests.support.cache_sounds import harm, recipe, sound, write_flac
 
 from audio_pool.audio.fingerprint import fingerprint
 from audio_pool.cache.noted import noted_of, samples_of
@@ -98,6 +98,13 @@ def test_what_was_made_and_not_kept_is_known_as_well(cache: SoundCache) -> None:
     assert entry.id is None
     found = cache.store.registry.with_file(digest(entry.path))
     assert [(known.entry_id, known.made.recipe_id) for known in found] == [(None, entry.recipe.identity())]
+
+
+def test_what_cannot_be_noted_is_delivered_all_the_same(cache: SoundCache) -> None:
+    one = msgspec.structs.replace(finished(cache, "rain", 1), accepted=False)
+    harm(Path(cache.store.location), "DROP TABLE registry_files")
+    entry = cache.put(one, {})
+    assert (entry.id, Path(entry.path).is_file(), Path(one.path).exists()) == (None, True, False)
 
 
 def test_a_sound_made_anew_is_known_by_both_of_its_files(cache: SoundCache) -> None:

@@ -10,6 +10,7 @@ it, and plain dicts of what was met lately.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
@@ -45,7 +46,7 @@ from audio_pool.cache.store import Removal, Store, Vector
 from audio_pool.cache.teaching import Teaching
 from audio_pool.cache.trust import Trust
 from audio_pool.cache.usage import Usage
-from audio_pool.errors import EngineError
+from audio_pool.errors import EngineError, StorageError
 from audio_pool.reports import HitRule
 from audio_pool.results import FinishedSound
 from audio_pool.tasks import SOUND_PREFIX
@@ -411,7 +412,8 @@ class SoundCache:
 
     def _aside(self, sound: FinishedSound) -> Entry:
         path = self.set_aside(sound.path)
-        self.store.registry.note([noted_of(sound, Path(path), self.now())])
+        with contextlib.suppress(StorageError, OSError):  # it is delivered all the same
+            self.store.registry.note([noted_of(sound, Path(path), self.now())])
         return Entry(
             id=None,
             path=path,
