@@ -22,6 +22,7 @@ __all__ = [
     "LeaseS",
     "LeasesApi",
     "WithinS",
+    "WorkerCount",
     "WorkersApi",
     "WorkersOrdered",
 ]
@@ -30,6 +31,7 @@ Device = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\A[A-Za-z0-
 """As a worker's ``gpu`` names it."""
 Holder = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[^\x00-\x1f\x7f]+\Z")]
 WithinS = Annotated[float, Meta(ge=0.0, le=3600.0)]
+WorkerCount = Annotated[int, Meta(ge=0, le=1024)]
 LeaseS = Annotated[float, Meta(ge=0.1, le=604_800.0)]
 
 
@@ -62,7 +64,8 @@ class WorkersOrdered(PlainMapping, Struct, frozen=True, kw_only=True):
     """What has become of workers that something was ordered of."""
 
     workers: tuple[str, ...]
-    state: Literal["starting", "lent", "drained", "resumed", "removed"]
+    state: Literal["starting", "lent", "drained", "resumed", "removed", "scaled"]
+    """scaled: ``workers`` are those that there are from now on; some start, others do what they hold and end."""
 
 
 class LeasesApi(Protocol):
@@ -116,6 +119,16 @@ class WorkersApi(Protocol):
 
     def resume(self, name: str) -> WorkersOrdered | Awaitable[WorkersOrdered]:
         """Give a drained worker work again. Raises NotFound."""
+
+    def scale(self, name: str, count: int) -> WorkersOrdered | Awaitable[WorkersOrdered]:
+        """Have so many workers called ``name``, or ``name-1``, ``name-2``, ...; return at once.
+
+        Those that are missing start with the settings of the first of them. Of those that are too many the ones without
+        a place go first, then those of the highest numbers: each does what it holds, and ends for good.
+
+        Raises:
+            NotFound: there is none of that name. InvalidRequest: without them the pool could make nothing.
+        """
 
     def remove(self, name: str, *, within_s: float | None = None) -> WorkersOrdered | Awaitable[WorkersOrdered]:
         """Have a worker do what it holds, and end for good; return when its process is gone.

@@ -151,6 +151,24 @@ def test_a_lease_ends_by_itself(client: AudioClient) -> None:
     eventually(lambda: not client.leases.list(), "it has ended")
 
 
+def test_there_are_as_many_of_a_name_as_were_ordered(server: Served, client: AudioClient) -> None:
+    assert client.workers.scale("b", 3).workers == ("b", "b-1", "b-2")
+    settled(client, "a", "b", "b-1", "b-2", "m")
+    assert server.workers()["b-2"].environ()["CUDA_VISIBLE_DEVICES"] == "1"
+    assert audio_pool(server, "workers", "scale", "b", "1") == "worker b: scaled\n"
+    settled(client, "a", "b", "m")
+    assert client.workers.scale("b", 0).workers == ()
+    settled(client, "a", "m")
+    client.workers.scale("b", 1)  # though none is left to be like
+    settled(client, "a", "b-1", "m")
+    client.workers.add("b", like="b-1")
+    client.workers.remove("b-1")
+    with pytest.raises(InvalidRequest, match="the last that masters"):
+        client.workers.scale("m", 0)
+    with pytest.raises(NotFound, match="there are: a, b, m"):
+        client.workers.scale("zebra", 2)
+
+
 def test_what_cannot_be_had_is_refused_by_name(client: AudioClient) -> None:
     with pytest.raises(NotFound, match="no worker of this pool is on device '7'; there are: 0, 1"):
         client.leases.take("7")

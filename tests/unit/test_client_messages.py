@@ -34,6 +34,7 @@ CLIENTS: list[dict[str, Any]] = [
     {"type": "lease_return", "device": "1"},
     {"type": "worker_add", "worker": {"name": "c", "gpu": "1"}, "like": "b"},
     {"type": "worker_drain", "worker": "b", "drained": False},
+    {"type": "workers_scale", "worker": "b", "count": 3},
     {"type": "worker_remove", "worker": "b", "within_s": 1.5},
     {"type": "models"},
     {"type": "presets", "of": "prompt", "engine": "kind:music", "after": "a", "limit": 5},

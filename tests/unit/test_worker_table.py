@@ -80,6 +80,26 @@ def test_messages_of_other_incarnations_and_strangers_change_nothing() -> None:
     assert worker(one).state == "ready" and worker(one).last_sign == 0.0 and worker(one).engines == {"tone"}
 
 
+def test_one_that_waits_for_a_place_is_starting_for_as_long_as_it_may() -> None:
+    one = table()
+    one.start(0.0)
+    one.on_pending("w", 1, "", 100.0, 0.0)  # it is looked for
+    one.on_pending("w", 1, "no GPU is free", 95.0, 5.0)
+    assert (worker(one).state, worker(one).pending) == ("starting", "no GPU is free")
+    assert kills(one, 99.9) == []
+    one.on_pending("w", 1, "", 0.0, 60.0)  # it has one: from now on it is as any other
+    assert not worker(one).pending and kills(one, 69.9) == []
+    assert kills(one, 70.0) == ["it was starting for too long"]
+    one.on_exit("w", 1, "its node is gone", 71.0)
+    one.on_pending("w", 1, "too late", 100.0, 72.0)
+    assert not worker(one).pending
+    one.start(1000.0)
+    one.on_pending("w", 1, "of the former one", 100.0, 1000.0)
+    assert not worker(one).pending
+    one.on_pending("w", 2, "nowhere", 5.0, 1000.0)
+    assert kills(one, 1005.0) == ["it was starting for too long"]
+
+
 @pytest.mark.parametrize(("greeted", "limit_s", "state"), [(False, 10.0, "starting"), (True, 20.0, "loading")])
 def test_a_start_that_takes_too_long(greeted: bool, limit_s: float, state: str) -> None:
     one = table()

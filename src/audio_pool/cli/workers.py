@@ -1,4 +1,4 @@
-"""``audio-pool workers``: workers of a running server listed, added, drained and removed.
+"""``audio-pool workers``: workers of a running server listed, added, scaled, drained and removed.
 
 Owns: how they are shown; a worker's fields as options.
 Must not know: how a question travels (client/), when a worker has done what it holds (scheduler).
@@ -38,7 +38,7 @@ _finishing_option = click.option(
 
 @click.group(cls=CommandGroup)
 def group() -> None:
-    """Workers of a running server: list, add, drain, resume, remove.
+    """Workers of a running server: list, add, scale, drain, resume, remove.
 
     Asks the server at --connect, or at this user's default address. All but list are for operators.
     """
@@ -54,10 +54,11 @@ def listed(connect: str | None, keys: str | None, timeout_s: float, as_json: boo
         say_json({name: dict(worker) for name, worker in workers.items()})
         return
     for name, worker in workers.items():
+        why = f" ({worker.pending})" if worker.pending else ""
         on = f"GPU {','.join(worker.gpus)}" if worker.gpus else worker.device or "?"
         say(
-            f"{name}: {worker.state}, {', '.join(worker.engines) or 'no engines'} ({', '.join(worker.roles)}) on {on}, "
-            f"{worker.tasks} tasks in hand, {worker.tasks_done} done"
+            f"{name}: {worker.state}{why}, {', '.join(worker.engines) or 'no engines'} ({', '.join(worker.roles)}) "
+            f"on {on}, {worker.tasks} tasks in hand, {worker.tasks_done} done"
         )
 
 
@@ -103,6 +104,16 @@ def add(
         fields["roles"] = list(roles)
     with AudioClient(connect, keys=keys) as client:
         _show(client.workers.add(name, like=like, timeout_s=timeout_s, **fields), as_json)
+
+
+@group.command()
+@click.argument("name")
+@click.argument("count", type=click.IntRange(0, 1024))
+@_server_options
+def scale(name: str, count: int, connect: str | None, keys: str | None, timeout_s: float, as_json: bool) -> None:
+    """Have COUNT workers called NAME, or NAME-1, NAME-2, ...: start those that are missing, end those too many."""
+    with AudioClient(connect, keys=keys) as client:
+        _show(client.workers.scale(name, count, timeout_s=timeout_s), as_json)
 
 
 @group.command()

@@ -36,6 +36,10 @@ def _drain(name: str, *, drained: bool) -> Question[WorkersOrdered]:
     return Question("worker_drain", WorkersOrdered, {"worker": name, "drained": drained})
 
 
+def _scale(name: str, count: int) -> Question[WorkersOrdered]:
+    return Question("workers_scale", WorkersOrdered, {"worker": name, "count": count})
+
+
 def _remove(name: str, within_s: float | None) -> Question[WorkersOrdered]:
     return Question("worker_remove", WorkersOrdered, {"worker": name, "within_s": within_s})
 
@@ -88,6 +92,10 @@ class ClientWorkers(WorkersApi):
     def resume(self, name: str, *, timeout_s: float = QUESTION_TIMEOUT_S) -> WorkersOrdered:
         """Give a drained worker work again."""
         return self._ask(_drain(name, drained=False), timeout_s)
+
+    def scale(self, name: str, count: int, *, timeout_s: float = QUESTION_TIMEOUT_S) -> WorkersOrdered:
+        """Have so many workers of a name."""
+        return self._ask(_scale(name, count), timeout_s)
 
     def remove(
         self, name: str, *, within_s: float | None = None, timeout_s: float = _FINISHING_S
@@ -144,6 +152,10 @@ class AsyncClientWorkers(WorkersApi):
     async def resume(self, name: str, *, timeout_s: float = QUESTION_TIMEOUT_S) -> WorkersOrdered:
         """As ClientWorkers.resume."""
         return await self._ask(_drain(name, drained=False), timeout_s)
+
+    async def scale(self, name: str, count: int, *, timeout_s: float = QUESTION_TIMEOUT_S) -> WorkersOrdered:
+        """As ClientWorkers.scale."""
+        return await self._ask(_scale(name, count), timeout_s)
 
     async def remove(
         self, name: str, *, within_s: float | None = None, timeout_s: float = _FINISHING_S

@@ -24,6 +24,7 @@ from audio_pool.transport.client_messages import (
     LeaseReturnRequest,
     WorkerDrainRequest,
     WorkerRemoveRequest,
+    WorkersScaleRequest,
 )
 from audio_pool.validation import parse
 
@@ -106,6 +107,11 @@ class PoolWorkers(WorkersApi):
         asked = _checked(WorkerDrainRequest, "worker_drain", {"worker": name, "drained": drained})
         order = functools.partial(self._staff.drain, asked.worker, drained=asked.drained)
         return answer_of(self._router, WorkersOrdered, order, timeout_s)[0]
+
+    def scale(self, name: str, count: int, *, timeout_s: float = QUESTION_TIMEOUT_S) -> WorkersOrdered:
+        """Have so many workers of a name."""
+        asked = _checked(WorkersScaleRequest, "workers_scale", {"worker": name, "count": count})
+        return on_router(self._router, lambda: self._staff.scale(asked.worker, asked.count), timeout_s)
 
     def remove(
         self, name: str, *, within_s: float | None = None, timeout_s: float = _FINISHING_S

@@ -32,6 +32,7 @@ from audio_pool.transport.pieces import Assembly, Parting
 from audio_pool.transport.poller import Poller
 from audio_pool.transport.remote_channel import HIGH_WATER, MOST_BYTES
 from audio_pool.transport.sockets import SendResult, router
+from audio_pool.transport.task_files import inputs_of
 from audio_pool.transport.tensors import SlotReader
 from audio_pool.transport.waker import Waker
 from audio_pool.transport.worker_keys import WorkerKeys
@@ -282,7 +283,7 @@ class RemoteLink:
         """Send a task with what it reads; what carries files by another way may tell of them later."""
         wanted = []
         if self.carry is not None and isinstance(run.task, GenerateTask):
-            wanted = sorted({part.init_audio for part in run.task.parts if part.init_audio is not None})
+            wanted = [one.path for one in inputs_of(run.task)]
         if not wanted or self.carry is None:
             self._send_with_files(identity, run, frames, {})
             return

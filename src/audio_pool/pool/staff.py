@@ -6,8 +6,10 @@ Must not know: when a worker has done what it holds (scheduler/staffing.py), how
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -38,6 +40,20 @@ log = logging.getLogger(__name__)
 
 _FROM_THE_FILE = ("python", "env", "thread")
 """What says which program runs, and with which variables: the configuration alone, not whoever has a key."""
+
+
+_NUMBERED = re.compile(r"(.+)-([1-9][0-9]*)")
+
+
+def _stem(name: str) -> str:
+    """Return what several workers alike are called: the name without its number."""
+    numbered = _NUMBERED.fullmatch(name)
+    return numbered.group(1) if numbered else name
+
+
+def _number(name: str) -> int:
+    numbered = _NUMBERED.fullmatch(name)
+    return int(numbered.group(2)) if numbered else 0
 
 
 class Staff:
@@ -72,6 +88,8 @@ class Staff:
         self._infos = infos
         self._encoders = encoders
         self._arena = arena
+        self._scaled_away: dict[str, WorkerConfig] = {}
+        """What workers of a name were like that were too many: none may be left to be like."""
         self._waiting: dict[str, list[int]] = {}
         """Who is answered when a worker is drained or gone, by worker."""
 
@@ -157,6 +175,50 @@ class Staff:
             if name in self.settings:
                 self.end(name)
 
+    def scale(self, name: str, count: int, *, caller: Caller = HOST) -> WorkersOrdered:
+        """Have so many workers called NAME or NAME-K: start those that are missing, end those that are too many.
+
+        Raises:
+            Refused: the caller may not order that. NotFound: there is none of that name, nor was there.
+            InvalidRequest: the pool could make nothing without those that would go.
+        """
+        only_operators(caller, "workers")
+        if not self._router.takes_requests:
+            raise PoolClosed("the pool is stopping and takes no new workers")
+        alike = [one for one in self.settings if name in (one, _stem(one))]
+        present = sorted((one for one in alike if not self._is_leaving(one)), key=_number)
+        if not present and name not in self._scaled_away:
+            self._setting(name)  # says which names there are
+        pattern = self.settings[present[0]] if present else self._scaled_away[name]
+        last_first = sorted(present, key=lambda one: (not self._has_no_place(one), -_number(one)))
+        going = last_first[: max(0, len(present) - count)]
+        numbers = itertools.count(1)
+        missing: list[str] = []
+        while len(missing) < count - len(present):
+            new = f"{name}-{next(numbers)}"
+            if new not in self.settings:
+                missing.append(new)
+        added = [structs.replace(pattern, name=one, count=1) for one in missing]
+        if added:
+            self._check(added)
+        if going:
+            self._refuse_the_last(*going)
+            self._scaled_away[name] = pattern
+        log.info("workers %s: %d of them, so far %d", name, count, len(present))
+        for one in added:
+            self.begin(one)
+        for leaving in going:
+            self.end(leaving)
+        return WorkersOrdered(workers=(*(one for one in present if one not in going), *missing), state="scaled")
+
+    def _is_leaving(self, name: str) -> bool:
+        state = self._state(name)
+        return state is not None and state.removed
+
+    def _has_no_place(self, name: str) -> bool:
+        state = self._state(name)
+        return state is not None and bool(state.pending)
+
     # -- draining and removing ---------------------------------------------------------------------
 
     def drain(self, name: str, sink: ReplySink, *, drained: bool = True, caller: Caller = HOST) -> None:
@@ -195,9 +257,9 @@ class Staff:
         log.info("worker %s is removed", name)
         self._router.feed(events.RemoveWorker(worker=name, within_s=within_s))
 
-    def _refuse_the_last(self, name: str) -> None:
+    def _refuse_the_last(self, *names: str) -> None:
         states = self._router.scheduler.workers.workers
-        left = [one.plan for other, one in states.items() if other != name and not one.removed]
+        left = [one.plan for other, one in states.items() if other not in names and not one.removed]
         lacking = None
         if not any("master" in plan.roles for plan in left):
             lacking = "masters"
@@ -205,7 +267,7 @@ class Staff:
             lacking = "generates"
         if lacking:
             raise InvalidRequest(
-                f"worker {name!r} is the last that {lacking}", hint="add another first, or stop the server"
+                f"worker {names[0]!r} is the last that {lacking}", hint="add another first, or stop the server"
             )
 
     def told(self, told: TellWorker) -> None:

@@ -74,6 +74,7 @@ from audio_pool.transport.client_messages import (
     WorkerAddRequest,
     WorkerDrainRequest,
     WorkerRemoveRequest,
+    WorkersScaleRequest,
     decode_client,
 )
 from audio_pool.transport.connections import MONITORED, Connections
@@ -346,6 +347,8 @@ class ZmqFrontEnd:
                 service.presets.set(message, sink, caller=caller)
             case PresetRemoveRequest():
                 service.presets.remove(message, sink, caller=caller)
+            case WorkersScaleRequest():
+                _answer(sink, service.staff.scale(message.worker, message.count, caller=caller))
             case WorkerRemoveRequest():
                 service.staff.remove(message.worker, sink, within_s=message.within_s, caller=caller)
 

@@ -46,6 +46,7 @@ from audio_pool.transport.operator_messages import (
     WorkerAddRequest,
     WorkerDrainRequest,
     WorkerRemoveRequest,
+    WorkersScaleRequest,
 )
 from audio_pool.transport.preset_messages import (
     PresetRemoveRequest,
@@ -107,6 +108,7 @@ __all__ = [
     "WorkerAddRequest",
     "WorkerDrainRequest",
     "WorkerRemoveRequest",
+    "WorkersScaleRequest",
     "decode_client",
 ]
 
@@ -294,6 +296,7 @@ ClientMessage = (
     | WorkerAddRequest
     | WorkerDrainRequest
     | WorkerRemoveRequest
+    | WorkersScaleRequest
     | ModelsRequest
     | ModelOrderRequest
     | ModelSwitchRequest

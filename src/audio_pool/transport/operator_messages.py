@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from audio_pool.residents import ModelId, ModelOrder, ModelRevision
-from audio_pool.staffing import Device, Holder, LeaseS, WithinS
+from audio_pool.staffing import Device, Holder, LeaseS, WithinS, WorkerCount
 from audio_pool.stock import LikenessMethod, Listed
 from audio_pool.transport.asked import Asked
 from audio_pool.types import Name
@@ -25,6 +25,7 @@ __all__ = [
     "WorkerAddRequest",
     "WorkerDrainRequest",
     "WorkerRemoveRequest",
+    "WorkersScaleRequest",
 ]
 
 
@@ -82,6 +83,13 @@ class WorkerRemoveRequest(Asked, frozen=True, kw_only=True, tag="worker_remove")
     worker: Name
     within_s: WithinS | None = None
     """After so long it is ended whatever it is at."""
+
+
+class WorkersScaleRequest(Asked, frozen=True, kw_only=True, tag="workers_scale"):
+    """Asks that there be so many workers of a name; answered at once."""
+
+    worker: Name
+    count: WorkerCount
 
 
 class ModelsRequest(Asked, frozen=True, kw_only=True, tag="models"):
