@@ -253,5 +253,5 @@ def test_a_cluster_that_is_not_there_is_told(tmp_path: Path) -> None:
             "workers": [{"name": "w", "engines": ["procedural"]}],
         }
     )
-    with pytest.raises(WorkerStartFailed, match="Ray process has ended"):
+    with pytest.raises(WorkerStartFailed, match=r"Ray process has ended: exit code 1.*refused"):
         pool.start()

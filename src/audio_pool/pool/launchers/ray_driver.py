@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.5
 _AT_FIRST_S, _TELL_EVERY_S = 3.0, 5.0
 """When it is told what a worker lacks that has no place: an actor takes a second or two to start in any case."""
+_CONNECT_S, _JOIN_S = 10.0, 60.0
 _GENTLY_S, _AT_ONCE_S = 8.0, 2.0
 """After an order to end a worker, when one is given up whose node says nothing."""
 _FILES_KEPT = 32
@@ -99,7 +100,9 @@ class Driver:
         """Join the cluster and carry out orders until the pool is gone."""
         import ray
 
-        ray.init(address=self._options.address, log_to_driver=False, logging_level="ERROR", namespace="audio_pool")
+        with _at_most(_JOIN_S, f"no Ray cluster at {self._options.address} answers"):
+            _look_for(self._options.address)
+            ray.init(address=self._options.address, log_to_driver=False, logging_level="ERROR", namespace="audio_pool")
         own: str = self._options.advertise or ray.util.get_node_ip_address()
         self._endpoint = f"tcp://{f'[{own}]' if ':' in own else own}:{self._options.port}"
         log.info("workers connect to %s", self._endpoint)
@@ -286,6 +289,30 @@ class Driver:
         self._await(running.actor.bring.remote(sha256, reference), brought)
 
 
+def _look_for(address: str) -> None:
+    """Return if somebody listens there; Ray itself would try for minutes. Raises OSError."""
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float, what: str) -> Iterator[None]:
+    """End the process where the block takes longer: Ray's library cannot be stopped otherwise."""
+
+    def end() -> None:
+        log.error("%s within %g s", what, seconds)
+        os._exit(1)
+
+    watchdog = threading.Timer(seconds, end)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+
+
 def _first_line(exc: BaseException) -> str:
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
     return f"{type(exc).__name__}: {lines[0] if lines else ''}"[:500]
@@ -300,7 +327,13 @@ def main(arguments: list[str]) -> int:
     options, parent, pipe, end = arguments
     die_with(int(parent), int(pipe))
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    Driver(msgspec.json.decode(options, type=Options), Lines(socket.socket(fileno=int(end)))).run()
+    told = msgspec.json.decode(options, type=Options)
+    try:
+        Driver(told, Lines(socket.socket(fileno=int(end)))).run()
+    except Exception as exc:
+        log.exception("it cannot go on")
+        log.error("Ray at %s: %s", told.address, _first_line(exc))  # the last line: the pool tells it as the reason
+        return 1
     return 0
 
 
