@@ -202,6 +202,8 @@ def test_work_on_given_files_is_signed_and_names_them(client: AudioClient, tmp_p
     (tmp_path / "mixed.wav").write_bytes(mixed.data)
     found = manifest(tmp_path / "mixed.wav")
     assert [one.action for one in found.actions] == ["c2pa.created", "c2pa.placed", "c2pa.placed"]
+    tags = codec.inspect(tmp_path / "mixed.wav")["tags"]
+    assert found.actions[0].source_type == tags["DIGITALSOURCETYPE"], "manifest and tags say the same"
     assert sorted(bool(one.manifest) for one in found.ingredients) == [False, True]
     assert client.craft(Master(), [plain], delivery="inline", format="flac").unsigned_sha256
 
@@ -343,6 +345,8 @@ def test_another_certificate_another_file_and_none_the_master_again(
         assert ogg.metadata.provenance and not ogg.metadata.provenance.signed
         assert "cannot be signed; allowed are wav, flac, mp3" in ogg.metadata.provenance.why
         assert client.generate("a reload", format="flac", **RAIN).path == second.path
+        streamed = client.generate("a reload in pieces", duration_s=0.3, stream=True).metadata.provenance
+        assert streamed and not streamed.signed and "sent while a sound is made cannot be signed" in streamed.why
         broken = structs.replace(signing(other), private_key=str(chain.private_key))
         with pytest.raises(InvalidConfig, match="is not the key of the first certificate"):
             pool.reload(structs.replace(config, provenance=broken))

@@ -56,6 +56,9 @@ def test_how_a_sound_came_to_be_is_stated_in_the_words_of_iptc() -> None:
     first, *placed = actions(facts={}, given=["a", "b"], deed="sequenced")
     assert first["digitalSourceType"].endswith("/composite")
     assert [one["parameters"]["ingredientIds"] for one in placed] == [["a"], ["b"]]
+    tagged = {"digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"}
+    assert actions(facts=tagged, given=["a"], deed="mixed")[0]["digitalSourceType"] == tagged["digital_source_type"]
+    assert actions(facts={"digital_source_type": "mine"}, deed="mixed")[0]["digitalSourceType"].endswith("/composite")
 
 
 def test_a_statement_says_no_folder_of_this_machine() -> None:

@@ -95,7 +95,9 @@ def _actions(facts: Json, version: str, deed: Deed, given: Sequence[str]) -> lis
     ours = {"name": "audio_pool", "version": version}
     if deed in ("mixed", "sequenced"):
         placed = [{"action": "c2pa.placed", "parameters": {"ingredientIds": [one]}} for one in given]
-        return [{"action": "c2pa.created", "digitalSourceType": f"{_TERMS}composite", "softwareAgent": ours}, *placed]
+        told = _text(facts, "digital_source_type")  # what its tags say, too
+        source = told if told.startswith(_TERMS) else f"{_TERMS}composite"
+        return [{"action": "c2pa.created", "digitalSourceType": source, "softwareAgent": ours}, *placed]
     opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": list(given[:1])}}
     if deed != "made":
         return [opened, {"action": _ACTIONS[deed], "softwareAgent": ours}]

@@ -146,10 +146,11 @@ def sealed_work(task: CraftTask, report: CraftReport, comment: str, paths: Seque
     label, path = new_label(), Path(report.path)
     with path.open("rb") as file:
         unsigned = hashlib.file_digest(file, "sha256").hexdigest()
-    # a given file's own comment is anybody's word: its title is taken from there, and nothing else is signed for
-    title = str(_facts(comment).get("prompt", ""))
+    # a given file's own comment is anybody's word: nothing that it says of a recipe is signed for
+    facts = _facts(comment)
+    told, title = {"digital_source_type": facts.get("digital_source_type")}, str(facts.get("prompt", ""))
     names = [one.label for one in given]
-    stated = statement({}, version=__version__, label=label, deed=deed, given=names, title=title)
+    stated = statement(told, version=__version__, label=label, deed=deed, given=names, title=title)
     sign(path, report.format, stated, task.seal, given)
     signature = SignatureReport(
         signed=True, manifest=label, issuer=task.seal.issuer, certificate=task.seal.fingerprint
