@@ -45,5 +45,5 @@ class ObjectsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """An object that no entry names is put aside when it is so old, and deleted when it has lain aside for so long."""
     collect_every_s: Annotated[float, Meta(ge=1.0, le=31_536_000.0)] = 21_600.0
     """Between two looks for such objects, by whichever of the servers; a look lists every object."""
-    snapshots: bool = True
-    """Index snapshots are kept there, too, so that a new server is warm in seconds."""
+    snapshots_every_s: Annotated[float, Meta(ge=0.0, le=31_536_000.0)] = 600.0
+    """Between two copies there of a head's rows and indexes, so that a new head is warm in seconds; 0: none."""

@@ -35,6 +35,7 @@ HEAVY = (
     "torch", "faiss", "scipy", "onnxruntime", "tokenizers", "soundfile", "soxr", "spellchecker", "transformers",
     "sentence_transformers", "zmq", "asyncio", "concurrent.futures", "multiprocessing", "urllib.request",
     "audio_pool.pool.pool", "audio_pool.pool.router", "audio_pool.engines.procedural.engine", "audio_pool.client",
+    "obstore", "audio_pool.cache.objects.bucket", "audio_pool.cache.objects.upkeep",
 )  # fmt: skip
 LIBRARIES = {"torch", "scipy", "soundfile", "soxr", "onnxruntime", "tokenizers", "transformers"}
 

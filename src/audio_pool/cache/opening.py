@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from audio_pool.cache.blobs import BlobStore
+from audio_pool.cache.objects.opening import open_files, warm_from
 from audio_pool.cache.shared import SharedStore, read_shared, write_shared
-from audio_pool.cache.sqlite.database import PATIENCE_S
+from audio_pool.cache.sqlite.database import FILE, PATIENCE_S
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.store import Store
 from audio_pool.errors import InvalidConfig
@@ -43,14 +44,19 @@ def open_store(
             directory, create=create, render_dir=render_dir, blobs=blobs, grace_s=grace_s, patience_s=patience_s
         )
     try:
+        from audio_pool.cache.postgres.replica import FOLDER
         from audio_pool.cache.postgres.store import PostgresStore
     except ImportError as exc:
         raise InvalidConfig(
             f"the cache's rows are in a PostgreSQL database, and {exc.name} is not installed",
             hint="pip install 'audio-pool[cluster]'",
         ) from exc
+    files = blobs
+    if create:
+        files = blobs or open_files(directory, renders=render_dir)
+        warm_from(files, Path(directory).absolute() / FOLDER / FILE)
     store = PostgresStore(
-        directory, told, create=create, render_dir=render_dir, blobs=blobs, grace_s=grace_s, patience_s=patience_s
+        directory, told, create=create, render_dir=render_dir, blobs=files, grace_s=grace_s, patience_s=patience_s
     )
     if shared is not None:
         write_shared(Path(store.location), shared)

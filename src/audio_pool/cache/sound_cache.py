@@ -117,7 +117,7 @@ class SoundCache:
         self.now = now
         self._rng = rng or random.Random()
         self.spaces = Spaces(self.store)
-        self._upkeep = upkeep_of(self.store)
+        self._upkeep = upkeep_of(self.store, self.spaces.save)
         self.prepare = self.spaces.prepare
         self._trust = Trust(self.store)
         self.doubt = self._trust.doubt

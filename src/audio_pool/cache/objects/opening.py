@@ -14,10 +14,20 @@ from audio_pool.cache.files import LocalFiles
 from audio_pool.cache.objects.place import ObjectPlace, read_place, write_place
 from audio_pool.cache.store import Store
 
-__all__ = ["open_files", "upkeep_of"]
+__all__ = ["open_files", "upkeep_of", "warm_from"]
 
 
-def upkeep_of(store: Store) -> Callable[[], None]:
+def warm_from(files: BlobStore, rows: Path) -> None:
+    """Bring another head's rows and indexes, where these files are shared and there are no rows yet."""
+    if files.remote and not rows.exists():
+        from audio_pool.cache.objects.files import ObjectFiles
+        from audio_pool.cache.objects.warming import warm
+
+        assert isinstance(files, ObjectFiles)
+        warm(files, rows)
+
+
+def upkeep_of(store: Store, save_indexes: Callable[[], None]) -> Callable[[], None]:
     """Return what is to be done for a store's files now and then."""
     if not store.blobs.remote:
         return lambda: None
@@ -25,7 +35,7 @@ def upkeep_of(store: Store) -> Callable[[], None]:
     from audio_pool.cache.objects.upkeep import ObjectUpkeep
 
     assert isinstance(store.blobs, ObjectFiles)
-    return ObjectUpkeep(store, store.blobs).work
+    return ObjectUpkeep(store, store.blobs, save_indexes).work
 
 
 def open_files(

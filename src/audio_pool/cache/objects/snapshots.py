@@ -12,6 +12,7 @@ no description names goes when it is an hour old: who is fetching it has it by t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -119,7 +120,8 @@ class Snapshots:
                 if found != one.sha256:
                     raise StorageError(f"{one.name} of the snapshot is not what was stored")
             for part, final in reversed(parts):  # the rows, which come first, last: without them the rest is nothing
-                part.replace(final)
+                with contextlib.suppress(FileExistsError):  # another process was quicker, and may have it open
+                    os.link(part, final)
         except Missing as exc:
             raise StorageError(f"the snapshot is not whole: {exc}") from exc
         finally:
