@@ -33,6 +33,8 @@ from audio_pool.errors import (
     Refused,
     UnknownEngine,
 )
+from audio_pool.exchange.recipe_in_file import file_recipe
+from audio_pool.exchange.remaking import remade
 from audio_pool.pool.plan import vector_space
 from audio_pool.pool.resolve import derived_seed
 from audio_pool.transport import packing
@@ -125,6 +127,18 @@ def test_what_failed_the_gate_is_told_beside_what_a_later_round_made(pool: Audio
     assert all(list(one["quality"]["issues"]) == ["silence"] and one["clap_similarity"] is None for one in first)
     assert [one["seed"] for one in first] == [derived_seed(made["base_seed"], 0, number) for number in range(2)]
     assert {one["verdict"] for one in later} == {"chosen", "not_chosen"}
+
+
+def test_a_models_sound_is_made_again_from_its_file_which_tells_nobody_where_the_model_lies(
+    pool: AudioPool, models: dict[str, str], tmp_path: Path
+) -> None:
+    for format_ in ("wav", "flac"):
+        file = Path(ask(pool, engine="audioldm", candidates=2, format=format_, namespace="again").path)
+        told = codec.inspect(file)
+        assert str(Path(models["audioldm"]).parent) not in told["comment"] + json.dumps(told["tags"])
+        assert told["tags"]["DIGITALSOURCETYPE"].endswith("/trainedAlgorithmicMedia")
+    found = remade(pool, file, *file_recipe(file), tmp_path, timeout_s=PATIENCE_S)
+    assert (found.equal, found.same_bytes, found.differs) == (True, True, ())
 
 
 # -- from a sound ----------------------------------------------------------------------------------

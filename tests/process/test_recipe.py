@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
+from msgspec import structs
 from tests.support.waiting import PATIENCE_S
 
 from audio_pool import AudioPool, __version__
@@ -91,6 +92,22 @@ def test_what_decided_the_sound_is_in_its_file(pool: AudioPool, tmp_path: Path, 
     file = made(pool, tmp_path / "a.wav", **fields)
     found = again(pool, file)
     assert (found.equal, found.same_bytes) == (True, True), found
+
+
+def test_what_was_kept_with_other_tags_is_written_anew_with_the_same_samples(pool: AudioPool, tmp_path: Path) -> None:
+    """So are files of versions that wrote no tags: nothing is noted of theirs."""
+    fields = {"prompt": "a bell", "seed": 5, "namespace": "former"}
+    config = structs.replace(
+        pool.config, provenance=ProvenanceConfig(), workers=[structs.replace(pool.config.workers[0], name="two")]
+    )
+    with AudioPool(config) as former:
+        files = [made(former, tmp_path / f"a.{format}", **fields) for format in ("flac", "wav")]
+    again = [made(pool, tmp_path / f"b.{format}", **fields) for format in ("flac", "wav")]
+    result = pool.generate({**RAIN, **fields, "format": "flac"}, timeout_s=PATIENCE_S)
+    assert result.metadata.cached and Path(result.path).read_bytes() == again[0].read_bytes()
+    for was, now in zip(files, again, strict=True):
+        assert "AIGC" not in codec.inspect(was)["tags"] and "AIGC" in codec.inspect(now)["tags"]
+        assert np.array_equal(codec.read(was)[0], codec.read(now)[0])
 
 
 def test_a_recipe_outlives_another_programs_copy(pool: AudioPool, tmp_path: Path) -> None:
