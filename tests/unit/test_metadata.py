@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from msgspec import UNSET
+from msgspec import UNSET, structs
 from tests.support.requests import engine, resolved
 
-from audio_pool.pool.metadata import is_master, new_metadata, rendition_report, result_metadata
+from audio_pool.pool.metadata import has_sound_of_master, is_master, new_metadata, rendition_report, result_metadata
 from audio_pool.reports import Timings
 from audio_pool.results import RenditionReport, SoundMetadata
-from audio_pool.types import Rendition
+from audio_pool.types import Inscription, Rendition
 
 FULL = engine(steps=100, guidance_scale=3.5, negative_prompt=True)
 TIMES = {"lookup": 1.23456, "queue": 2.0, "total": 30.0}
@@ -105,6 +105,10 @@ def test_a_hit_without_labels_of_its_own_has_the_entrys() -> None:
 )
 def test_the_master_is_one_rendition_alone(other: dict[str, object]) -> None:
     assert is_master(STORED, MASTER) and rendition_report(STORED, MASTER) is None
+    told = structs.replace(MASTER, inscription=Inscription(version=1))
+    assert has_sound_of_master(STORED, told) and not is_master(STORED, told), "its file lacks the tags"
+    assert rendition_report(STORED, told) is None
+    assert is_master(structs.replace(STORED, inscription=told.inscription), told)
     changed = msgspec.structs.replace(MASTER, **other)
     assert not is_master(STORED, changed) and rendition_report(STORED, changed) is not None
 
