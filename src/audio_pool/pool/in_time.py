@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec import UNSET, Struct, structs
 
-from audio_pool.config import Config
+from audio_pool.config import Config, DefaultsConfig
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError
 from audio_pool.pool.caller import Caller
@@ -27,8 +27,8 @@ from audio_pool.types import AudioRequest
 
 __all__ = ["InTime", "UpgradeSink", "Upgraded", "told_in_time", "wants_in_time"]
 
-_BUILT_IN = "procedural"
-"""Implementation of the engine that needs no weights and takes a fraction of a second."""
+_BUILT_IN = DefaultsConfig().engine
+"""Implementation of the engine that a pool without a configuration has: it needs no weights and is quick."""
 
 
 class Upgraded(Protocol):
