@@ -21,6 +21,8 @@ from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cli.pack import group as pack_group
 from audio_pool.cli.presets import group
 from audio_pool.errors import Conflict, InvalidRequest, NotFound
+from audio_pool.exchange.exporting import export
+from audio_pool.exchange.preset_file import take_presets
 from audio_pool.packs.pack_build import Built, build
 from audio_pool.packs.pack_check import check
 from audio_pool.packs.pack_lock import read_lock
@@ -297,3 +299,21 @@ def test_a_pack_notices_that_a_preset_says_something_else(
     )
     wrong = CliRunner().invoke(pack_group, ["plan", str(tmp_path)])
     assert "did you mean 'level one'" in str(wrong.exception)
+
+
+def test_an_export_carries_presets_and_an_import_replaces_none(tmp_path: Path) -> None:
+    first, second = SqliteStore(tmp_path / "first"), SqliteStore(tmp_path / "second")
+    try:
+        sets = [checked_preset({"id": f"p{n}", "type": "prompt", "content": {"after": "x"}}) for n in range(3)]
+        kept = first.presets.set(sets)
+        own = second.presets.set([checked_preset({"id": "p1", "type": "prompt", "content": {"after": "mine"}})])
+        export(first, tmp_path / "out")
+        take_presets(tmp_path / "out", second.presets)
+        assert second.presets.of(["p0", "p1", "p2"]) == {"p0": kept[0], "p1": own[0], "p2": kept[2]}
+        for one in kept:
+            first.presets.remove(one.id)
+        export(first, tmp_path / "out")
+        assert not (tmp_path / "out" / "presets.json").exists()
+    finally:
+        first.close()
+        second.close()

@@ -7,6 +7,7 @@ Must not know: the terminal, how entries are stored.
     files.sha256                        what was written, for ``sha256sum -c``
     sounds.csv                          a line for each sound, for people and other programs
     judgements.jsonl                    what people judged of hits
+    presets.json                        the presets that are kept, where there are any
     sounds/0000/000012_rain.flac        and 000012_rain.json beside it
 
 A sound is written before its sidecar, each under a temporary name first: what a sidecar describes is there. A server
@@ -37,6 +38,7 @@ from audio_pool.errors import AudioPoolError, InvalidRequest, NotFound, StorageE
 from audio_pool.exchange.checksums import Checksums
 from audio_pool.exchange.manifest import ExportFormat, begin, complete
 from audio_pool.exchange.plain_files import json_at, replacing, write_json
+from audio_pool.exchange.preset_file import write_kept
 from audio_pool.exchange.sidecar import sidecar_of
 from audio_pool.exchange.verdicts import VERDICTS, verdict_lines
 from audio_pool.inscription import comment_of
@@ -129,6 +131,7 @@ def export(
             report.removed, report.changed = sums.settle(lambda name: _is_kept(store, name))
         with replacing(place / VERDICTS) as part, part.open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in verdict_lines(store))
+        write_kept(place, store.presets)
         told = {"entries": report.entries, "size_bytes": report.size_bytes, "vectors": spaces}
         complete(place, store, format, {**told, "skipped": _skipped(report)})
     return report

@@ -48,6 +48,8 @@ from audio_pool.exchange.preparing import (
     prepare,
     with_similarity,
 )
+from audio_pool.exchange.preset_file import NAME as PRESETS
+from audio_pool.exchange.preset_file import take_presets
 from audio_pool.exchange.room import Room
 from audio_pool.exchange.sidecar import Kept, kept_in
 from audio_pool.exchange.sources import Found, find_sounds
@@ -171,6 +173,10 @@ def import_sounds(
             if on_progress is not None:
                 on_progress(report)
     take_calibrations(store, place)
+    try:
+        take_presets(place, store.presets)
+    except InvalidRequest as exc:
+        report.skip(PRESETS, "presets that are none", exc.message)
     report.judgements, left = take_verdicts(store, place)
     for _ in range(left):
         report.skip(VERDICTS, "judgement of a sound that is not here, or torn")

@@ -14,11 +14,12 @@ from typing import Any
 
 import msgspec
 
+from audio_pool.cache.presets import KeptPresets
 from audio_pool.errors import InvalidRequest, NotFound
-from audio_pool.presets import MAX_PRESETS, Preset, checked_preset
+from audio_pool.presets import MAX_AT_ONCE, MAX_PRESETS, Preset, checked_preset
 from audio_pool.replacement import replacing
 
-__all__ = ["NAME", "read_presets", "tree_of", "write_presets"]
+__all__ = ["NAME", "read_presets", "take_presets", "tree_of", "write_kept", "write_presets"]
 
 NAME = "presets.json"
 _LARGEST_BYTES = 128 << 20
@@ -64,3 +65,25 @@ def write_presets(path: Path, presets: Sequence[Preset]) -> None:
             file.write(json.dumps(tree_of(presets), ensure_ascii=False, indent=2).encode() + b"\n")
     finally:
         os.close(folder)
+
+
+def write_kept(folder: Path, kept: KeptPresets) -> None:
+    """Write all that are kept into an export's folder; nothing where there are none. Raises OSError."""
+    found: list[Preset] = []
+    while page := kept.page(type=None, suiting=(), after=found[-1].id if found else "", limit=MAX_AT_ONCE):
+        found += page
+    if found:
+        write_presets(folder / NAME, found)
+    else:
+        (folder / NAME).unlink(missing_ok=True)
+
+
+def take_presets(folder: Path, kept: KeptPresets) -> None:
+    """Keep those of an export that has some, but for what is kept here under their ids.
+
+    Raises:
+        InvalidRequest: its file is none of presets. StorageError: none was taken.
+    """
+    if (folder / NAME).exists():
+        kept.restore(read_presets(folder / NAME))
+
