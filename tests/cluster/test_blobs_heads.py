@@ -1,0 +1,67 @@
+"""Two heads on one database and object store, each with its own directory: what one makes, the other serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("obstore", reason="obstore is not installed: make test-cluster")
+pytest.importorskip("moto", reason="moto is not installed: make test-cluster")
+
+import msgspec
+from tests.support.object_server import KEYS, ObjectServer, served
+from tests.support.waiting import eventually
+
+from audio_pool import AudioPool
+from audio_pool.cache.objects.place import ObjectPlace
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ObjectServer]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in KEYS.items():
+            patch.setenv(name, value)
+        with served() as server:
+            yield server
+
+
+def head(cache: Path, database: str, place: ObjectPlace) -> AudioPool:
+    return AudioPool.from_config(
+        {
+            "cache": {
+                "dir": str(cache),
+                "store": database,
+                "blobs": place.url,
+                "objects": msgspec.to_builtins(place.settings),
+                "encoder": "off",
+            },
+        }
+    )
+
+
+def test_what_one_head_makes_another_serves_and_what_one_removes_no_other_offers(
+    server: ObjectServer, database: str, tmp_path: Path
+) -> None:
+    place = server.place()
+    with head(tmp_path / "a", database, place) as first, head(tmp_path / "b", database, place) as second:
+        made = first.generate("a bell tolls", duration_s=0.5)
+        assert made.path is not None and not made.metadata.cached
+
+        def found() -> bool:
+            return second.generate("a bell tolls", duration_s=0.5).metadata.cached
+
+        eventually(found, "the other head knows it")
+        hit = second.generate("a bell tolls", duration_s=0.5)
+        assert hit.path is not None and hit.path.startswith(str(tmp_path / "b")) and hit.path != made.path
+        assert Path(hit.path).suffix == Path(made.path).suffix
+        again = second.generate("a bell tolls", duration_s=0.5, format="ogg")  # of a master that was made elsewhere
+        assert again.metadata.cached and Path(again.path or "").read_bytes()[:4] == b"OggS"
+        entry = hit.metadata.entry_id
+        assert entry is not None
+        first.library.remove(entry)
+        eventually(
+            lambda: second.generate("a bell tolls", duration_s=0.5).metadata.entry_id != entry,
+            "it is not offered elsewhere any more",
+        )
