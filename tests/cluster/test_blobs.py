@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import random
 import shutil
@@ -29,6 +30,7 @@ from audio_pool.cache.objects.place import ObjectPlace, read_place
 from audio_pool.cache.sqlite.backup import backup, restore
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.errors import InvalidConfig, NotFound, StorageError
+from audio_pool.object_settings import ObjectsConfig
 from audio_pool.types import Rendition
 
 
@@ -368,3 +370,60 @@ def test_a_bucket_that_is_not_there_is_said_to_be_missing(server: ObjectServer, 
 def test_without_an_object_store_the_directory_holds_its_files_itself(tmp_path: Path) -> None:
     files = open_files(tmp_path / "cache")
     assert type(files) is LocalFiles and not files.remote
+
+
+def test_the_environment_may_name_the_server_too(
+    server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = server.place()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.proxy.url)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    bucket = Bucket(ObjectPlace(url=place.url))
+    bucket.write("a", b"b")
+    assert bucket.read("a") == b"b"
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "false")
+    plain = Bucket(ObjectPlace(url=place.url, settings=server.settings(allow_http=False)))
+    with pytest.raises(StorageError):  # without TLS only where that is allowed
+        plain.read("a")
+    plain.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "credentials", "asked"),
+    [
+        ("s3://sounds/of/mine", "aws_access_key_id = a\naws_secret_access_key = b\n", "/sounds/of/mine/a"),
+        ("gs://sounds/of/mine", "google_skip_signature = true\n", "/sounds/of%2Fmine%2Fa"),
+        (
+            "az://sounds/of/mine",
+            "azure_storage_account_name = acct\nazure_storage_account_key = a2V5\n",
+            "/sounds/of/mine/a",
+        ),
+    ],
+)
+def test_each_cloud_is_spoken_to_in_its_own_tongue(tmp_path: Path, url: str, credentials: str, asked: str) -> None:
+    """As far as that goes without one: which object is asked for, where, and by whose credentials."""
+    heard: list[str] = []
+
+    class Cloud(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            heard.append(self.path)
+            self.send_response(404)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    secret = tmp_path / "credentials"
+    secret.write_text(credentials)
+    secret.chmod(0o600)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Cloud) as cloud:
+        thread = threading.Thread(target=cloud.serve_forever)
+        thread.start()
+        try:
+            endpoint = f"http://127.0.0.1:{cloud.server_port}"
+            settings = ObjectsConfig(endpoint=endpoint, allow_http=True, credentials_file=str(secret), retries=0)
+            assert Bucket(ObjectPlace(url=url, settings=settings)).look("a") is None
+        finally:
+            cloud.shutdown()
+            thread.join()
+    assert [path.split("?")[0] for path in heard] == [asked]

@@ -280,7 +280,7 @@ def _opened(stores: Any, place: ObjectPlace) -> Any:  # Any: obstore has its own
         place.url,
         config=config,
         client_options={
-            "allow_http": settings.allow_http,
+            "allow_http": settings.allow_http or os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true"),
             "connect_timeout": timedelta(seconds=settings.connect_timeout_s),
             "read_timeout": timedelta(seconds=settings.read_timeout_s),
             "timeout": timedelta(hours=1),  # of a whole sound: it is silence that must not last
