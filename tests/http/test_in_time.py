@@ -82,6 +82,17 @@ def test_a_stand_in_names_the_job_of_the_better_sound(client: httpx.Client, gate
     assert told == ["sound.done", "job.upgraded"]
 
 
+def test_who_takes_the_file_alone_is_told_in_headers_that_it_stands_in(client: httpx.Client, gate: Path) -> None:
+    answer = client.post("/v1/sounds", json=wanted(gate, stand_in=True), headers={"accept": "audio/*"})
+    told = {name: answer.headers.get(f"x-sound-{name}") for name in ("approximate", "rung", "upgrade")}
+    assert told["approximate"] == "true" and told["rung"] in ("looser", "built_in")
+    assert client.get(told["upgrade"] or "").json()["state"] in ("pending", "running")
+    gate.touch()
+    events_of(client, f"{told['upgrade']}/events")
+    real = client.post("/v1/sounds", json=wanted(gate, stand_in=True), headers={"accept": "audio/*"})
+    assert real.headers["x-sound-approximate"] == "false" and "x-sound-upgrade" not in real.headers
+
+
 def test_a_better_sound_is_cancelled_like_any_job(client: httpx.Client, gate: Path) -> None:
     told = client.post("/v1/sounds", json=wanted(gate, stand_in=True), headers={"accept": "application/json"}).json()
     gone = client.delete(f"/v1/jobs/{told['metadata']['upgrade_id']}")

@@ -157,6 +157,8 @@ def test_an_options_value_that_the_engine_does_not_take_is_an_error_that_names_t
     with pytest.raises(InvalidRequest, match=r"preset 'p': options: eta: given 7.*0 to 1"):
         merge(parameters("p", options={"eta": 7}))
     assert merge(parameters("p", options={"eta": 7}), options={"eta": 0.1}).request.options == {"eta": 0.1}
+    found = merge(parameters("p", options={"eta": 7}), parameters("q", priority=90, options={"eta": 0.1}))
+    assert found.request.options == {"eta": 0.1} and "is stronger" in found.uses[0].left_out["options.eta"]
 
 
 def test_a_preset_for_other_engines_is_left_out_with_a_note() -> None:

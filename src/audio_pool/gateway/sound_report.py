@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 from litestar import Response
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, structs
 
 from audio_pool.gateway.accept import JSON
 from audio_pool.gateway.answer import Answer
@@ -102,6 +102,10 @@ def _told(metadata: SoundMetadata) -> Iterator[tuple[str, str | float | None]]:
     yield "x-sound-loop", str(metadata.is_loop).lower()
     yield "x-sound-cached", str(metadata.cached).lower()
     yield "x-sound-cache-type", metadata.cache_type
+    if metadata.approximate is not UNSET:
+        yield "x-sound-approximate", str(metadata.approximate).lower()
+        yield "x-sound-rung", metadata.rung or None
+        yield "x-sound-upgrade", f"/v1/jobs/{metadata.upgrade_id}" if metadata.upgrade_id else None
     yield "x-sound-quality", metadata.quality.score
     yield "x-sound-loudness-lufs", metadata.loudness_lufs
     yield "x-sound-warnings", without_paths("; ".join(metadata.warnings))

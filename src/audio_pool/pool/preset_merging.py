@@ -125,8 +125,8 @@ def _parameters(
                 why = f"engine {info.name!r} has no such option"
             else:
                 why = ""
-                _check_option(use.preset, info, name, option)
             if _stands(use, what, option, owners, why):
+                _check_option(use.preset, info, name, option)
                 options[name] = option
                 use.contributed.setdefault("options", {})[name] = option
     return fields, options
