@@ -11,11 +11,19 @@ pytest.importorskip("obstore", reason="obstore is not installed: make test-clust
 pytest.importorskip("moto", reason="moto is not installed: make test-cluster")
 
 import msgspec
+from tests.support.cache_sounds import sound
 from tests.support.object_server import KEYS, ObjectServer, served
 from tests.support.waiting import eventually
 
 from audio_pool import AudioPool
+from audio_pool.cache.objects.opening import open_files
 from audio_pool.cache.objects.place import ObjectPlace
+from audio_pool.cache.opening import open_store
+from audio_pool.cache.shared import SharedStore
+from audio_pool.errors import StorageError
+from audio_pool.types import Rendition
+
+OGG = Rendition(format="ogg", sample_rate=44_100, bit_depth=16, target_lufs=None, true_peak_dbfs=-2.0)
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +73,32 @@ def test_what_one_head_makes_another_serves_and_what_one_removes_no_other_offers
             lambda: second.generate("a bell tolls", duration_s=0.5).metadata.entry_id != entry,
             "it is not offered elsewhere any more",
         )
+
+
+def test_a_format_that_two_heads_make_at_a_time_is_there_for_both(
+    server: ObjectServer, database: str, tmp_path: Path
+) -> None:
+    place = server.place()
+    heads = [
+        open_store(tmp_path / name, shared=SharedStore(url=database), blobs=open_files(tmp_path / name, place=place))
+        for name in "ab"
+    ]
+    entry = heads[0].entries.put(sound(heads[0].blobs.incoming), {})
+    assert entry.id is not None
+    paths = []
+    for number, store in enumerate(heads):
+        made = store.blobs.incoming / "made.ogg"
+        made.write_bytes(b"OggS" + bytes([number]) * 100)
+        paths.append(Path(store.renditions.put(entry.id, OGG, made)))
+    assert paths[0].read_bytes() == paths[1].read_bytes() and paths[0] != paths[1]
+    # the one that is kept does not come: what has just been made is where it was, for its caller
+    paths[1].unlink()
+    server.proxy.set("error")
+    made = heads[1].blobs.incoming / "made.ogg"
+    made.write_bytes(b"OggS" + bytes([2]) * 100)
+    with pytest.raises(StorageError):
+        heads[1].renditions.put(entry.id, OGG, made)
+    assert made.is_file()
+    server.proxy.set("pass")
+    for store in heads:
+        store.close()

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from audio_pool.audio.tags import write_comment
+from audio_pool.cache.bringing import bring_entry
 from audio_pool.cache.entry import Entry
 from audio_pool.cache.files import storage_errors
 from audio_pool.cache.keeper import CacheKeeper
@@ -373,6 +374,7 @@ def _copied(cache: SoundCache, kept: Entry, rendition: Rendition) -> FinishedSou
     master, beside = cache.incoming / f"{name}.flac", cache.incoming / f"{name}.rendition.{rendition.format}"
     made = None if is_master(metadata, rendition) else cache.find_rendition(kept.id, rendition)
     try:
+        bring_entry(cache.store, kept.id)
         copy_file(Path(kept.path), master)
         if made is not None:
             copy_file(Path(made), beside)

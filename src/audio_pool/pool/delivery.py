@@ -229,9 +229,11 @@ class Delivery:
         try:
             if self._cache.takes_sounds and cache.has(hit.entry, hit.master):
                 # there already where another caller joined this job
-                return cache.find_rendition(hit.entry, resolved.rendition) or cache.put_rendition(
-                    hit.entry, resolved.rendition, made
-                )
+                kept = cache.kept_rendition(hit.entry, resolved.rendition)
+                if kept is None:
+                    return cache.put_rendition(hit.entry, resolved.rendition, made)
+                cache.store.blobs.bring(kept.file, kept.size_bytes)
+                return cache.store.blobs.path_of(kept.file)
         except AudioPoolError as exc:  # removed meanwhile, or the disk is full: the rendition itself is still good
             log.info("the cache did not keep a rendition: %s", exc)
         return self._moved_aside(made)

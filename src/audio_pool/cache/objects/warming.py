@@ -10,19 +10,17 @@ filed anew.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 from audio_pool.cache.objects.bucket import Missing
 from audio_pool.cache.objects.files import MARKER, ObjectFiles
 from audio_pool.cache.objects.snapshots import Snapshots
-from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION
+from audio_pool.cache.sqlite.copying import SCHEMA_VERSION, copy_database
 from audio_pool.cache.store import Store
-from audio_pool.errors import AudioPoolError, StorageError
+from audio_pool.errors import AudioPoolError
 
 __all__ = ["Warming", "warm"]
 
@@ -102,23 +100,10 @@ class Warming:
                 fresh[str(path.relative_to(self._folder))] = linked
             rows = self._store.database_path
             copied = self._folder / f"{_FRESH}-{os.getpid()}-{rows.name}"
-            _copy(rows, copied)
+            copy_database(rows, copied)
             self._snapshots.put(_of(self._files.store_id), str(seq), {rows.name: copied, **fresh})
         finally:
             for path in self._folder.glob(f"{_FRESH}-{os.getpid()}-*"):
                 path.unlink(missing_ok=True)
         self._seq = seq
         return True
-
-
-def _copy(rows: Path, to: Path) -> None:
-    """Copy a database that is being written to, as it is at one moment."""
-    try:
-        with (
-            contextlib.closing(sqlite3.connect(f"{rows.as_uri()}?mode=ro", uri=True)) as live,
-            contextlib.closing(sqlite3.connect(to, isolation_level=None)) as copy,
-        ):
-            live.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE").fetchall()
-    except sqlite3.Error as exc:
-        raise StorageError(f"a snapshot of {rows}: {exc}") from exc

@@ -22,15 +22,15 @@ from audio_pool.cache.postgres.registry import another_file
 from audio_pool.cache.postgres.replica import Replica
 from audio_pool.cache.postgres.states import states_of
 from audio_pool.cache.store import Adopted, KeptRendition
-from audio_pool.errors import StorageError
+from audio_pool.errors import NotFound, StorageError
 from audio_pool.types import Peaks, Picture, Rendition
 
 __all__ = ["PostgresRenditions"]
 
 
 class _KeptAlready(Exception):
-    def __init__(self, file: str, states: list[Adopted]) -> None:
-        self.file, self.states = file, states
+    def __init__(self, kept: KeptRendition, states: list[Adopted]) -> None:
+        self.kept, self.states = kept, states
 
 
 class PostgresRenditions:
@@ -70,10 +70,15 @@ class PostgresRenditions:
                 "keeping a rendition", lambda db: self._put(db, KeptRendition(entry_id, spec, file, size, digest))
             )
         except _KeptAlready as exc:
+            self._replica.keep(exc.states)
+            try:  # another head may have made it
+                self._blobs.bring(exc.kept.file, exc.kept.size_bytes)
+            except (NotFound, StorageError) as why:
+                self._blobs.withdraw(placement)
+                raise StorageError(f"keeping a rendition: one is kept already, and does not come: {why}") from why
             self._blobs.discard(file)
             self._blobs.settle(placement)
-            self._replica.keep(exc.states)
-            return self._blobs.path_of(exc.file)
+            return self._blobs.path_of(exc.kept.file)
         except BaseException:
             self._blobs.withdraw(placement)
             raise
@@ -91,7 +96,7 @@ class PostgresRenditions:
         if row is not None:
             older = KeptRendition._make(row)
             if self._is_whole(older):  # it may just be on its way to a caller
-                raise _KeptAlready(older.file, states_of(db, at[:1]))
+                raise _KeptAlready(older, states_of(db, at[:1]))
             self._leaving.name(db, [older.file], "quarantine")
             db.execute("DELETE FROM renditions WHERE entry_id = %s AND spec = %s", at)
         db.execute("INSERT INTO renditions VALUES (%s, %s, %s, %s, %s)", new)
