@@ -30,9 +30,12 @@ MASTER = {"name": "master", "engines": [], "roles": ["master"], "local": True}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[RayCluster]:
-    cluster = RayCluster()
-    cluster.add(gpus=2, near=8)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    hub = tmp_path_factory.mktemp("hub")  # of the nodes
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("HF_HUB_CACHE", str(hub))
+        cluster = RayCluster()
+        cluster.add(gpus=2, near=8)
     yield cluster
     cluster.close()
 
@@ -230,6 +233,41 @@ def test_workers_come_and_go_while_sounds_are_made(server: Served, client: Audio
     eventually(lambda: set(client.status().workers) == {"g-1", "p", "master"}, "three are gone")
     client.workers.scale("g", 2)
     up(client)
+
+
+def test_a_model_that_a_node_lacks_is_brought_there_before_its_worker_starts(
+    cluster: RayCluster, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    ours = tmp_path / "hub" / "models--owner--tiny"
+    snapshot = ours / "snapshots" / "c0ffee"
+    (snapshot / "deep").mkdir(parents=True)
+    files = {"weights.bin": os.urandom(20 << 20), "deep/config.json": b"{}", "empty": b""}
+    for name, data in files.items():
+        (snapshot / name).write_bytes(data)
+    (ours / "refs").mkdir()
+    (ours / "refs" / "main").write_text("c0ffee")
+    pool = AudioPool.from_config(
+        {
+            "cluster": {"launcher": "ray", "address": cluster.address},
+            "cache": {"dir": str(tmp_path / "cache"), "encoder": "off"},
+            "engines": {"clap": {"model": "owner/tiny", "preload": False}},
+            "workers": [
+                {"name": "w", "engines": ["procedural", "clap"], "resources": {"near": 1}, "roles": ["generate"]},
+                MASTER,
+            ],
+        }
+    )
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+        pool.start(wait=False)
+    try:
+        assert pool.generate("rain", duration_s=0.5, timeout_s=PATIENCE_S).path is not None
+        (theirs,) = tmp_path_factory.getbasetemp().glob("hub0/models--owner--tiny/snapshots/c0ffee")
+        assert {name: (theirs / name).read_bytes() for name in files} == files
+        assert (theirs.parent.parent / "refs" / "main").read_text() == "c0ffee"
+        assert not list(theirs.parent.glob(".*"))
+    finally:
+        pool.stop()
 
 
 def test_one_that_never_finds_a_place_says_what_it_lacked(cluster: RayCluster, tmp_path: Path) -> None:

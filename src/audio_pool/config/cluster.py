@@ -32,6 +32,9 @@ class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """This machine's name or address as its workers reach it; empty: as Ray knows it."""
     placement_timeout_s: _Seconds = 600.0
     """A worker that Ray has found no place for in so long counts as one that could not be started."""
+    ship_models: bool = True
+    """Models that lie on this machine are brought to nodes that lack them, into the place where they would have been
+    fetched; false: each node has its own."""
     link_mbit: Annotated[float, Meta(ge=1.0, le=1e6)] = 1000.0
     """Speed of the network between the machines: sounds are compressed where that is quicker than sending them as they
     are."""

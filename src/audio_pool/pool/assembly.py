@@ -61,11 +61,10 @@ from audio_pool.pool.plan import (
     encoders_of,
     former_encoder,
     hosted_infos,
-    is_remote,
     load_message,
-    process_spec,
     refuse_non_commercial,
     searched_space,
+    spec_of,
     worker_plan,
     workers_of,
 )
@@ -145,9 +144,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     endpoint = local_endpoint(arena.directory / "workers.sock")
     inbox = Inbox()
     fair_threads = max(1, len(os.sched_getaffinity(0)) // len(workers))
-    processes = {
-        worker.name: process_spec(worker, fair_threads, remote=is_remote(worker, config)) for worker in workers
-    }
+    processes = {worker.name: spec_of(worker, config, asked, fair_threads) for worker in workers}
 
     def is_away(name: str) -> bool:
         return name in processes and processes[name].remote

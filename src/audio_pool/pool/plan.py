@@ -21,6 +21,7 @@ from audio_pool.engines.options import checked_options
 from audio_pool.errors import AudioPoolError, EngineUnavailable, InvalidConfig, InvalidRequest, Refused, UnknownEngine
 from audio_pool.gpu import parse_bytes
 from audio_pool.models.encoders import is_here, pick_encoder
+from audio_pool.models.shipping import Shipped, shipped
 from audio_pool.pool.device_keys import DEVICE_VARIABLE, card_key, logical_key, remote_key
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.resolve import refuse_silent
@@ -38,9 +39,11 @@ __all__ = [
     "hosted_infos",
     "is_remote",
     "load_message",
+    "models_of",
     "process_spec",
     "refuse_non_commercial",
     "searched_space",
+    "spec_of",
     "told_bytes",
     "vector_space",
     "worker_plan",
@@ -247,12 +250,41 @@ def load_message(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]
     )
 
 
-def process_spec(worker: WorkerConfig, fair_threads: int = 0, *, remote: bool = False) -> ProcessSpec:
+def models_of(worker: WorkerConfig, config: Config, encoders: tuple[str, ...]) -> tuple[Shipped, ...]:
+    """Return the models of this machine that a worker on another may lack; () where none are brought to it."""
+    if config.cluster.launcher != "ray" or worker.local or not config.cluster.ship_models:
+        return ()
+    found: dict[str, Shipped] = {}
+    for name in _hosted(worker, config, encoders):
+        settings = config.engines.get(name, _NO_ENGINE_CONFIG).settings
+        models_dir = str(settings.get("models_dir") or config.policy.models_dir)
+        revision = str(settings.get("revision") or "")
+        try:
+            info = configured(name, config)
+        except UnknownEngine:  # its own interpreter's
+            continue
+        own = shipped(info.model, models_dir=models_dir, revision=revision, packaged=info.packaged)
+        for one in (own, *(shipped(other.model, models_dir=models_dir) for other in info.companions)):
+            if one is not None:
+                found[one.source] = one
+    return tuple(found.values())
+
+
+def spec_of(worker: WorkerConfig, config: Config, encoders: tuple[str, ...], fair_threads: int) -> ProcessSpec:
+    """Return how a worker's process is started, wherever the configuration has it started."""
+    remote, models = is_remote(worker, config), models_of(worker, config, encoders)
+    return process_spec(worker, fair_threads, remote=remote, models=models)
+
+
+def process_spec(
+    worker: WorkerConfig, fair_threads: int = 0, *, remote: bool = False, models: tuple[Shipped, ...] = ()
+) -> ProcessSpec:
     """Return how a worker's process is started.
 
     Args:
         fair_threads: its share of the cores.
         remote: it is started elsewhere, or treated so.
+        models: that its node may lack.
 
     Raises:
         InvalidConfig: its ``memory`` is no size.
@@ -267,6 +299,7 @@ def process_spec(worker: WorkerConfig, fair_threads: int = 0, *, remote: bool = 
         niceness=worker.niceness,
         thread=worker.thread,
         remote=remote,
+        models=models,
         gpus=worker.gpus,
         resources=worker.resources,
         memory_bytes=parse_bytes(worker.memory, "memory") if worker.memory else 0,

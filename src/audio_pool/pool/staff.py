@@ -22,7 +22,13 @@ from audio_pool.errors import InvalidConfig, InvalidRequest, NotFound, PoolClose
 from audio_pool.pool.caller import HOST, Caller
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.lending import only_operators
-from audio_pool.pool.plan import hosted_infos, is_remote, load_message, process_spec, refuse_non_commercial, worker_plan
+from audio_pool.pool.plan import (
+    hosted_infos,
+    load_message,
+    refuse_non_commercial,
+    spec_of,
+    worker_plan,
+)
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
 from audio_pool.pool.router import Router
@@ -153,9 +159,8 @@ class Staff:
             self._infos.setdefault(name, info)
         self.settings[worker.name] = worker
         self._loads[worker.name] = load_message(worker, self._config, self._encoders, self._arena)
-        self._processes[worker.name] = process_spec(
-            worker, max(1, cores // len(self.settings)), remote=is_remote(worker, self._config)
-        )
+        fair_threads = max(1, cores // len(self.settings))
+        self._processes[worker.name] = spec_of(worker, self._config, self._encoders, fair_threads)
         log.info("worker %s is added", worker.name)
         self._router.feed(events.AddWorker(plan=worker_plan(worker, self._config, self._infos)))
 

@@ -11,6 +11,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from audio_pool.models.shipping import Shipped
+
 __all__ = ["OnExit", "ProcessSpec", "WorkerLauncher"]
 
 OnExit = Callable[[str, int, str], None]
@@ -42,6 +44,8 @@ class ProcessSpec(Struct, frozen=True, kw_only=True):
     """What else its node must have."""
     memory_bytes: int = 0
     """Set aside of its node's memory."""
+    models: tuple[Shipped, ...] = ()
+    """That it may need, and its node may lack."""
 
 
 class WorkerLauncher(Protocol):

@@ -28,6 +28,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from audio_pool.models.shipping import pieces_of
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.launchers.ray_host import RayHost
 from audio_pool.pool.launchers.ray_messages import (
@@ -51,6 +52,8 @@ _TICK_S = 0.5
 _AT_FIRST_S, _TELL_EVERY_S = 3.0, 5.0
 """When it is told what a worker lacks that has no place: an actor takes a second or two to start in any case."""
 _CONNECT_S, _JOIN_S = 10.0, 60.0
+_PIECE_S = 120.0
+"""A piece of a model that takes longer never comes."""
 _GENTLY_S, _AT_ONCE_S = 8.0, 2.0
 """After an order to end a worker, when one is given up whose node says nothing."""
 _FILES_KEPT = 32
@@ -76,9 +79,11 @@ class _Running:
     spec: ProcessSpec
     incarnation: int
     actor: Any  # opaque: Ray's own handle
-    begun: float
+    ordered: float
     told: float = 0.0
     placed: bool = False
+    begun: bool = False
+    """Its worker's process has been started."""
     give_up: float | None = None
     why: str = ""
 
@@ -148,9 +153,41 @@ class Driver:
         with self._lock:
             self._running[key] = _Running(spec, order.incarnation, actor, time.monotonic())
         self._tell_pending(key, "")
-        self._await(actor.place.remote(), lambda told: self._placed(key, told))
-        main = actor.main.remote(msgspec.json.encode(spec), order.incarnation, order.secret)
+        self._await(actor.place.remote(), lambda told: self._placed(key, told, order))
+
+    def _begin(self, key: tuple[str, int], order: Spawn, where: str) -> None:
+        """Start the worker's process, whose actor has a place with all that it needs."""
+        with self._lock:
+            running = self._running.get(key)
+        if running is None:
+            return
+        running.begun = True
+        main = running.actor.main.remote(msgspec.json.encode(order.spec), order.incarnation, order.secret)
         self._await(main, lambda told: self._ended(key, told))
+        self._tell(Placed(name=key[0], incarnation=key[1], where=where))
+
+    def _bring_models(self, key: tuple[str, int], actor: Any, order: Spawn, where: str) -> None:  # opaque: Ray's
+        """Have the node get the models that it lacks, piece by piece through Ray's object store."""
+        import ray
+
+        try:
+            models = order.spec.models
+            lacking = set(ray.get(actor.lacks.remote(msgspec.json.encode(models))))
+            for model in (one for one in models if one.model in lacking):
+                described, told_at = msgspec.json.encode(model), 0.0
+                for name, offset, data in pieces_of(model):
+                    if time.monotonic() >= told_at + 1.0:
+                        told_at = time.monotonic()
+                        why = f"{model.model} is brought to {where}: {name} from {offset / 1e6:,.0f} MB on"
+                        self._tell(Pending(name=key[0], incarnation=key[1], why=why, within_s=_PIECE_S))
+                    ray.get(actor.take.remote(described, name, offset, ray.put(data)), timeout=_PIECE_S)
+                ray.get(actor.has_all.remote(model.model))
+                log.info("%s has been brought to %s", model.model, where)
+        except Exception as exc:
+            reason = f"its models could not be brought to {where}: {_first_line(exc)}"
+            self._todo.put(lambda: self._gone(key, reason))
+        else:
+            self._todo.put(lambda: self._begin(key, order, where))
 
     # opaque: Ray's reference to what a method will return
     def _await(self, reference: Any, told: Callable[[Future[str]], None]) -> None:
@@ -164,13 +201,20 @@ class Driver:
 
         reference.future().add_done_callback(lambda future: self._todo.put(lambda: done(future)))
 
-    def _placed(self, key: tuple[str, int], told: Future[str]) -> None:
+    def _placed(self, key: tuple[str, int], told: Future[str], order: Spawn) -> None:
+        if told.exception() is not None:
+            self._ended(key, told)
+            return
         with self._lock:
             running = self._running.get(key)
-            if running is None or told.exception() is not None:
-                return  # why is told by the end of ``main``
+            if running is None:
+                return
             running.placed = True
-        self._tell(Placed(name=key[0], incarnation=key[1], where=told.result()))
+        if order.spec.models:
+            arguments = (key, running.actor, order, told.result())
+            threading.Thread(target=self._bring_models, args=arguments, name="models", daemon=True).start()
+        else:
+            self._begin(key, order, told.result())
 
     def _ended(self, key: tuple[str, int], told: Future[str]) -> None:
         exc = told.exception()
@@ -199,8 +243,8 @@ class Driver:
             if running is None:
                 return
             running.give_up = time.monotonic() + (_AT_ONCE_S if order.at_once else _GENTLY_S)
-        if not running.placed:
-            self._gone(key, f"{order.why}; it had no place yet")
+        if not running.begun:
+            self._gone(key, f"{order.why}; it had not begun")
         elif order.at_once:
             running.why = order.why
             ray.kill(running.actor, no_restart=True)
@@ -228,9 +272,9 @@ class Driver:
         for key, one in running:
             if one.give_up is not None and now >= one.give_up:
                 self._gone(key, "given up: its node does not say that it has ended")
-            elif one.placed or now < one.begun + _AT_FIRST_S:
+            elif one.placed or now < one.ordered + _AT_FIRST_S:
                 continue
-            elif now >= one.begun + self._options.placement_timeout_s:
+            elif now >= one.ordered + self._options.placement_timeout_s:
                 limit = self._options.placement_timeout_s
                 self._gone(key, f"Ray found no place for it within {limit:g} s: {self._lacking(one.spec)}")
             elif now >= one.told + _TELL_EVERY_S:
@@ -242,7 +286,7 @@ class Driver:
             if one is None or one.placed:
                 return
             now = time.monotonic()
-            left = one.begun + self._options.placement_timeout_s - now
+            left = one.ordered + self._options.placement_timeout_s - now
             one.told = now if why else 0.0
         # the pool waits a little longer than this: it is told what was lacking
         self._tell(Pending(name=key[0], incarnation=key[1], why=why, within_s=left + 10.0))

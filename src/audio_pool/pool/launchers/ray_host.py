@@ -18,6 +18,7 @@ import msgspec
 
 from audio_pool import gpu
 from audio_pool.errors import AudioPoolError
+from audio_pool.models.shipping import Arrival, Shipped, target_of
 from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.launchers.cards import given_cards, strangers
 from audio_pool.pool.launchers.local import LocalLauncher
@@ -45,10 +46,30 @@ class RayHost:
         directory = Path(log_dir) if log_dir else Path(tempfile.gettempdir()) / f"audio_pool-logs-{os.getuid()}"
         self._launcher = LocalLauncher(endpoint, directory, lambda name, incarnation, reason: self._ended.put(reason))
         self._files: Path | None = None
+        self._arrivals: dict[str, Arrival] = {}
 
     def place(self) -> str:
         """Return where this is, in words."""
         return f"{socket.gethostname()} (pid {os.getpid()})"
+
+    def lacks(self, models: bytes) -> list[str]:
+        """Return which models are not on this node.
+
+        Args:
+            models: as JSON.
+        """
+        return [one.model for one in _models(models) if not target_of(one).is_dir()]
+
+    def take(self, model: bytes, name: str, offset: int, data: bytes) -> None:
+        """Write a piece of a model."""
+        one = msgspec.json.decode(model, type=Shipped)
+        if one.model not in self._arrivals:
+            self._arrivals[one.model] = Arrival(one)
+        self._arrivals[one.model].take(name, offset, data)
+
+    def has_all(self, model: str) -> None:
+        """Put a model whose pieces have all come into its place."""
+        self._arrivals.pop(model).end()
 
     def main(self, spec: bytes, incarnation: int, secret: str) -> str:
         """Run the worker; return how it ended.
@@ -96,3 +117,7 @@ class RayHost:
             part.replace(path)
         path.touch()
         return str(path)
+
+
+def _models(models: bytes) -> list[Shipped]:
+    return msgspec.json.decode(models, type=list[Shipped])
