@@ -96,6 +96,13 @@ def test_a_logical_device_has_the_memory_that_it_was_given(tmp_path: Path) -> No
     assert (device.device, device.state) == ("device small", "problem")
 
 
+def test_what_ray_places_is_on_no_device_of_this_machine(tmp_path: Path) -> None:
+    text = ONE.format(ace="true").replace('gpu = "0"', "gpus = 1").replace('gpu = ""', "local = true")
+    gpu, cpu = told(tmp_path, text + '[cluster]\nlauncher = "ray"\n', cards(2, 24))
+    assert gpu.device == "gpu by Ray, for gpu0" and "how much memory it has is not known here" in gpu.told
+    assert cpu.told.startswith("kept: procedural")
+
+
 def test_two_workers_of_a_card_have_two_copies(tmp_path: Path) -> None:
     text = ONE.format(ace="true").replace('gpu = "0"', 'gpu = "0"\ncount = 2')
     card = told(tmp_path, text, cards(1, 24))[0]

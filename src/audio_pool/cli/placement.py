@@ -81,6 +81,8 @@ def placements(config: Config, found: Survey) -> Iterator[Placement]:
 
 def _device_of(worker: WorkerConfig, engine: EngineConfig, config: Config, found: Survey) -> _Device:
     """Return the device on which a worker loads an engine."""
+    if config.cluster.launcher == "ray" and not worker.local:
+        return _Device(f"{'gpu' if worker.gpus else 'node'} by Ray, for {worker.name}")
     if worker.device:
         return _Device(f"device {worker.device}", config.devices[worker.device].memory_bytes)
     wanted = str(engine.settings.get("device", "auto"))
