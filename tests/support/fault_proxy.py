@@ -29,6 +29,8 @@ class FaultProxy:
         self.delay_s = 0.3
         self.lost: set[str] = set()
         self.requests = 0
+        self.asked: list[str] = []
+        """The first line of each, e.g. ``GET /bucket/key HTTP/1.1``."""
         self.held = 0
         """Answers that wait, since ``hold`` was set."""
         self._live: set[socket.socket] = set()
@@ -116,6 +118,7 @@ class FaultProxy:
             first = data.split(b"\r\n", 1)[0]
             if first.startswith((b"GET ", b"HEAD ", b"PUT ", b"POST ", b"DELETE ")):
                 self.requests += 1
+                self.asked.append(first.decode(errors="replace"))
                 if first.startswith((b"GET ", b"HEAD ")) and any(one.encode() in first for one in self.lost):
                     client.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
                     continue
