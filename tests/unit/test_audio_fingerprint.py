@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 
-from audio_pool.audio import Audio, filter
+from audio_pool.audio import Audio, codec, filter
 from audio_pool.audio.chromaprint import bit_error_rate, chromaprint, is_installed
-from audio_pool.audio.fingerprint import fingerprint, probe
+from audio_pool.audio.fingerprint import _BOUNDS, fingerprint, probe
 from audio_pool.audio.fingerprint_index import FingerprintIndex
+from audio_pool.audio.kernels import add_band_powers
 from audio_pool.audio.marks import Fingerprint, Probe
 from audio_pool.audio.overlay import FEWEST_MARKS, Likeness, every_offset, likeness
+from audio_pool.errors import InvalidAudio
 
 RATE = 44_100
 
@@ -151,3 +156,31 @@ def test_chromaprint_tells_long_sounds_apart_and_has_nothing_for_short_ones() ->
     assert bit_error_rate(kept, chromaprint(bursts(8, 6.0), RATE)) > 0.25
     assert len(chromaprint(bursts(9, 1.0), RATE)) == 0
     assert bit_error_rate(kept, chromaprint(bursts(9, 1.0), RATE)) == 0.5
+
+
+@pytest.mark.parametrize("rate", [16_000, 14_000, 11_025, 8_000, 1_000, 9, 1])
+def test_bands_that_a_low_rate_does_not_have_make_no_marks(rate: int) -> None:
+    """Nothing beyond the spectrum is read: whatever lies in memory there would be taken for sound."""
+    hiss = np.random.default_rng(5).normal(0, 0.1, (1, 4 * max(rate, 50))).astype(np.float32)
+    marks = fingerprint(hiss, rate)
+    bins = round(0.06 * rate) // 2 + 1
+    beyond = [bit for bit, last in enumerate(_BOUNDS[2:]) if last > bins]
+    mask = np.uint32(sum(1 << bit for bit in beyond))
+    assert not ((marks.rises | marks.falls) & mask).any()
+    for _ in range(3):
+        again = fingerprint(hiss, rate)
+        assert np.array_equal(marks.rises, again.rises) and np.array_equal(marks.falls, again.falls)
+
+
+def test_a_sound_that_was_brought_to_a_telephone_s_rate_is_known() -> None:
+    assert best(KEPT, filter.resample(SOUND, RATE, 8_000), 8_000).likely
+    assert best(KEPT, filter.resample(SOUND, RATE, 11_025), 11_025).sure
+
+
+def test_bounds_beyond_a_spectrum_are_refused_and_rates_that_no_sound_has(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"allowed is 0\.\.4"):
+        add_band_powers(np.zeros((1, 4), np.complex64), np.array([0, 5]), np.zeros((1, 1)))
+    for rate in (999, 400_000):
+        soundfile.write(tmp_path / "odd.wav", np.zeros(5_000), rate)
+        with pytest.raises(InvalidAudio, match="allowed is 1,000 to 384,000 Hz"):
+            codec.read(tmp_path / "odd.wav")

@@ -174,6 +174,15 @@ def test_an_mp3_says_what_encoded_it_behind_what_made_it_and_another_programs_ta
         id3_frames.add_tags(path, "", {"MODEL": "x"})
 
 
+def test_an_mp3s_comment_is_read_under_the_name_that_ffmpeg_gives_it(tmp_path: Path) -> None:
+    """It writes no COMM: what it copies, or encodes from another format, has the comment in a TXXX frame."""
+    path, told = tmp_path / "a.mp3", comment()
+    codec.write(path, NOISE, 44_100, "mp3", 16, told, False)
+    id3_frames.add_tags(path, "", {"comment": told}, instead=True)
+    assert codec.inspect(path)["comment"] == told
+    assert codec.inspect(path)["recipe"]["made_by"] == "audio_pool"
+
+
 def test_of_two_recipes_in_a_wav_the_first_counts_and_cut_ones_are_none(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     codec.write(path, NOISE, 44_100, "wav", 16, comment(), False)

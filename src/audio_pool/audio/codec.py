@@ -69,15 +69,20 @@ _LOSSY_EFFORT = {"ogg": 0.4, "opus": 0.4, "mp3": 0.3}
 
 @dataclass(frozen=True, kw_only=True)
 class InputBound:
-    """How much of a file is decoded: a few bytes can stand for hours."""
+    """How much of a file is decoded: a few bytes can stand for hours, and a rate for any amount of work."""
 
+    rates: tuple[int, int] = (1_000, 384_000)
+    """Lowest and highest, in Hz."""
     seconds: float = 600.0
     samples_per_second: int = 2 * 48_000
     """Of all channels, on the average over ``seconds``: ten minutes of stereo at 48 kHz fit, or two and a half at
     192 kHz."""
 
     def refuse(self, path: Path, frames: int, channels: int, rate: int) -> None:
-        """Raise InvalidAudio for a sound that is longer, or has more samples."""
+        """Raise InvalidAudio for a sound that is longer, has more samples, or a rate that no sound has."""
+        low, high = self.rates
+        if not low <= rate <= high:
+            raise InvalidAudio(f"{path}: given a sound at {rate:,} Hz, allowed is {low:,} to {high:,} Hz")
         most = int(self.seconds * self.samples_per_second)
         if frames > self.seconds * rate:
             raise InvalidAudio(f"{path}: {frames / rate:,.1f} s of sound, allowed are {self.seconds:,.1f} s")

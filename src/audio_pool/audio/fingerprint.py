@@ -67,8 +67,11 @@ def probe(audio: Audio, sample_rate: int) -> Probe:
 def _marks(audio: Audio, rate: int, phases: int, loop: bool) -> tuple[Words, Words]:
     mono = folded(audio)
     size, length = round(_WINDOW_S * rate), mono.shape[1]
+    bins = size // 2 + 1 if size else 0
     step = HOP_S / phases * rate
     count = math.ceil(length / step) if loop else 1 + int(length / step)
+    if bins <= _LOW_BIN:  # no band is there
+        return np.zeros(count, np.uint32), np.zeros(count, np.uint32)
     # a frame's middle lies at its time, and each is compared with the one a hop before it
     before = size // 2 + math.ceil(step * phases)
     after = size + math.ceil(step)
@@ -77,13 +80,14 @@ def _marks(audio: Audio, rate: int, phases: int, loop: bool) -> tuple[Words, Wor
     else:
         around = np.pad(mono, ((0, 0), (before, after)))
     places = np.rint((np.arange(count + phases) - phases) * step).astype(np.int64) + before - size // 2
-    power = window_powers(around, places, np.hanning(size).astype(np.float32), _BOUNDS)
+    power = window_powers(around, places, np.hanning(size).astype(np.float32), np.minimum(_BOUNDS, bins))
     power /= float(size) ** 2
     level = 10 * np.log10(power + max(float(power.max()) * 10 ** (_FLOOR_DB / 10), _SMALLEST_POWER))
     slope = level[:, :-1] - level[:, 1:]
     change = slope[phases:] - slope[:-phases]
-    rises = (change > _LEAST_DB) @ _BITS
-    falls = (change < -_LEAST_DB) @ _BITS
+    there = np.where(_BOUNDS[2:] <= bins, _BITS, np.uint32(0))  # a low rate has not all bands
+    rises = (change > _LEAST_DB) @ there
+    falls = (change < -_LEAST_DB) @ there
     return rises.astype(np.uint32), falls.astype(np.uint32)
 
 

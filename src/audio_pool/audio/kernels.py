@@ -286,7 +286,13 @@ def window_powers(audio: Audio, places: Places, window: Floats, bounds: Places) 
 
 
 def add_band_powers(spectra: Spectrum, bounds: Places, sums: Doubles) -> None:
-    """Add the power of each spectrum [N, F] between bounds [B + 1], bins in order, to ``sums`` [N, B]."""
+    """Add the power of each spectrum [N, F] between bounds [B + 1], bins in order, to ``sums`` [N, B].
+
+    Raises:
+        ValueError: bounds lie beyond the spectrum.
+    """
+    if bounds[0] < 0 or bounds[-1] > spectra.shape[1]:  # what lies there is not ours to read
+        raise ValueError(f"bounds: given {bounds[0]}..{bounds[-1]}, allowed is 0..{spectra.shape[1]}")
     library = native.library()
     if library is not None:
         spectra, bounds = np.ascontiguousarray(spectra, np.complex64), np.ascontiguousarray(bounds, np.int64)

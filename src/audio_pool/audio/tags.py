@@ -95,7 +95,9 @@ def tags_as_comments(comment: str, loop_frames: int | None) -> list[bytes]:
 
 
 def read_comment(path: Path, format: str) -> str:
-    """Return the comment of a FLAC or Ogg file however long it is, also under ffmpeg's name for it; "" of any other."""
+    """Return the comment of a file as libsndfile does not: a long one in Ogg, and under ffmpeg's names for it."""
+    if format == "mp3":
+        return id3_frames.read_tags(path).get("COMMENT", "")
     tags = read_comments(path, format) if format in _VORBIS else []
     found = {_name_of(tag): tag.partition(b"=")[2] for tag in reversed(tags)}
     return (found.get("COMMENT") or found.get("DESCRIPTION") or b"").decode(errors="replace")
