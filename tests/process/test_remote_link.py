@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
+from tests.support.recipes import recipe
 from tests.support.waiting import eventually
+from tests.unit.test_worker_messages import SPEC
 
 from audio_pool.errors import Refused
+from audio_pool.pool import remote_link
 from audio_pool.pool.remote_link import RemoteLink
 from audio_pool.pool.worker_link import Received, WorkerLink
 from audio_pool.results import RenditionReport
 from audio_pool.scheduler import events
-from audio_pool.tasks import EchoTask, Rendered, RenderTask
+from audio_pool.tasks import EchoTask, GeneratePart, GenerateTask, Rendered, RenderTask
 from audio_pool.transport import packing
 from audio_pool.transport.endpoints import local_endpoint
 from audio_pool.transport.keys import ClientKeys, new_pair
@@ -161,7 +165,8 @@ def test_one_that_was_declared_dead_goes_on_sending_and_is_not_heard(room: Room)
 
 def render(room: Room) -> RunTask:
     (room.place / "in").mkdir(exist_ok=True)
-    (room.place / "master.flac").write_bytes(b"a master")
+    if not (room.place / "master.flac").exists():
+        (room.place / "master.flac").write_bytes(b"a master")
     rendition = Rendition(format="ogg", sample_rate=44_100, bit_depth=16, target_lufs=None, true_peak_dbfs=-2.0)
     task = RenderTask(
         job=1,
@@ -193,6 +198,46 @@ def test_a_file_is_brought_and_the_one_made_lies_where_the_task_said(room: Room)
     assert (room.place / "in" / "render-1.ogg").read_bytes() == b"an ogg"
     worker.send(done, b"once more")  # of a task that is answered: nothing is written
     room.counted("late_remote_files", 1)
+
+
+def test_a_file_that_another_way_brings_does_not_travel_and_one_that_it_does_not_does(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_link, "_CARRY_S", 0.2)
+    worker = room.hello()
+    for name in ("a", "b"):
+        (room.place / name).write_bytes(name.encode())
+    answers: dict[str, str | None] = {str(room.place / "a"): "/node/a", str(room.place / "b"): None}
+
+    def carry(name: str, incarnation: int, path: str, told: Callable[[str | None], None]) -> None:
+        assert (name, incarnation) == ("w", 1)
+        if path in answers:
+            told(answers[path])
+
+    room.remote.carry = carry
+    for number, (name, travels) in enumerate((("a", []), ("b", [b"b"])), 1):
+        part = GeneratePart(job=1, recipe=recipe(), seeds=[1], mastering=SPEC, init_audio=str(room.place / name))
+        task = GenerateTask(engine="tone", parts=[part], master_here=True)
+        room.link.send("w", 1, "control", RunTask(task_id=number, attempt=1, incarnation=1, task=task))
+        got, frames = worker.receive()
+        assert isinstance(got, RunTask) and frames == travels
+        assert got.placed == ({str(room.place / "a"): "/node/a"} if name == "a" else {})
+        answers.clear()  # the second is never answered for
+
+
+def test_tasks_come_in_the_order_in_which_they_were_sent(room: Room) -> None:
+    worker = room.hello()
+    (room.place / "master.flac").write_bytes(os.urandom(2 * PIECE_BYTES))
+    runs = [
+        structs.replace(render(room), task_id=number)
+        if number % 3 == 0
+        else RunTask(task_id=number, attempt=1, incarnation=1, task=EchoTask(payload=b"x"))
+        for number in range(1, 40)
+    ]
+    for run in runs:
+        room.link.send("w", 1, "control", run)
+    came = [worker.receive()[0] for _ in runs]
+    assert [one.task_id for one in came if isinstance(one, RunTask)] == list(range(1, 40))
 
 
 def test_a_file_that_cannot_be_read_fails_its_task_alone(room: Room) -> None:

@@ -3,8 +3,8 @@
 Owns: RemoteLink: who of them is let in and heard, messages in pieces, files of tasks on their way there and back.
 Must not know: what a message makes anybody do (worker_link.py); when a task is sent.
 
-Nothing that is large passes the router's thread: pieces are read, put together and decoded here, files are read,
-written and fsynced by two threads behind it. The router gets whole messages whose files lie where the task said.
+Nothing that is large passes the router's thread: pieces are read, put together and decoded here, files are read by one
+thread behind it, and written and fsynced by two. The router gets whole messages whose files lie where the task said.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ _RETRY_S = 0.005
 """Between two tries to send to a worker that is slow."""
 _MOST_AT_ONCE = 64
 _STOP_S = 10.0
+_CARRY_S = 10.0
+"""A file that was not brought by another way in so long travels with its task."""
 _TOLD_EVERY_S = 10.0
 
 
@@ -110,8 +112,9 @@ class RemoteLink:
         self._under_way: dict[tuple[str, int, int, int], Task] = {}
         """Tasks that are not answered, by worker, incarnation, task and attempt."""
         self._slots = SlotReader(arena)
-        self._files = ThreadPoolExecutor(max_workers=2, thread_name_prefix="audio-pool-remote-files")
-        self._slot_lock = threading.Lock()
+        # one thread: tasks reach a worker in the order in which they were sent, whatever has to be read for them
+        self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-remote-reading")
+        self._writing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="audio-pool-remote-writing")
         self._tell_at = 0.0
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="audio-pool-remote", daemon=True)
@@ -135,7 +138,7 @@ class RemoteLink:
             worker, incarnation = _owner(identity)
             self._under_way[worker, incarnation, message.task_id, message.attempt] = message.task
             run, given = message, list(frames)
-            self._submit(lambda: self._send_task(identity, run, given))
+            _submit(self._reading, lambda: self._send_task(identity, run, given))
         else:
             self._order(lambda: self._leave(identity, [packing.pack(message), *frames]))
 
@@ -150,7 +153,8 @@ class RemoteLink:
 
     def close(self) -> None:
         """Close the socket and end the threads."""
-        self._files.shutdown(cancel_futures=True)
+        self._reading.shutdown(cancel_futures=True)
+        self._writing.shutdown(cancel_futures=True)
 
         def end() -> None:
             self._ended = True
@@ -162,12 +166,6 @@ class RemoteLink:
     def _order(self, order: Callable[[], None]) -> None:
         self._orders.put(order)
         self._orders_waker.wake()
-
-    def _submit(self, work: Callable[[], None]) -> None:
-        try:
-            self._files.submit(work)
-        except RuntimeError:  # the pool stops
-            log.debug("nothing is sent to remote workers any more")
 
     # -- on the thread -----------------------------------------------------------------------------
 
@@ -238,7 +236,7 @@ class RemoteLink:
                 self.counts["late_remote_files"] += 1
                 return
             done = message
-            self._submit(lambda: self._put_back(identity, done, task, whole[1:]))
+            _submit(self._writing, lambda: self._put_back(identity, done, task, whole[1:]))
         else:
             self._arrive(Arrived(identity, whole[0], whole[1:]))
 
@@ -280,33 +278,34 @@ class RemoteLink:
     # -- on the threads for files ------------------------------------------------------------------
 
     def _send_task(self, identity: bytes, run: RunTask, frames: list[bytes | memoryview]) -> None:
-        """Send a task with what it reads; what carries files by another way may tell of them later."""
-        wanted = []
+        """Send a task with what it reads, and does not lie on its worker's machine."""
+        placed: dict[str, str] = {}
         if self.carry is not None and isinstance(run.task, GenerateTask):
-            wanted = [one.path for one in inputs_of(run.task)]
-        if not wanted or self.carry is None:
-            self._send_with_files(identity, run, frames, {})
-            return
-        left, placed, lock = set(wanted), dict[str, str](), threading.Lock()
+            placed = self._carried(self.carry, identity, [one.path for one in inputs_of(run.task)])
+        self._send_with_files(identity, run, frames, placed)
 
-        def brought(path: str, there: str | None) -> None:
-            with lock:
-                if there is not None:
-                    placed[path] = there
-                left.discard(path)
-                if left:
-                    return
-            self._submit(lambda: self._send_with_files(identity, run, frames, placed))
-
-        for path in wanted:
-            self.carry(*_owner(identity), path, functools.partial(brought, path))
+    def _carried(self, carry: Carry, identity: bytes, paths: Sequence[str]) -> dict[str, str]:
+        """Have files brought by another way; return where they lie now. What is not there in time is none of them."""
+        answers: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
+        for path in paths:
+            carry(*_owner(identity), path, functools.partial(_answered, answers, path))
+        placed: dict[str, str] = {}
+        until = time.monotonic() + _CARRY_S
+        for _ in paths:
+            try:
+                path, there = answers.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                log.warning("a file was not brought to worker %s within %g s", _owner(identity)[0], _CARRY_S)
+                break
+            if there is not None:
+                placed[path] = there
+        return placed
 
     def _send_with_files(
         self, identity: bytes, run: RunTask, frames: list[bytes | memoryview], placed: Mapping[str, str]
     ) -> None:
         try:
-            with self._slot_lock:  # a reader of slots is one thread's
-                task, tensors = inlined(run.task, frames, self._slots)
+            task, tensors = inlined(run.task, frames, self._slots)
             files = read_inputs(task, set(placed))
             sent = structs.replace(run, task=task, grants=(), files=tuple(files), placed=dict(placed))
             message: list[bytes | memoryview] = [packing.pack(sent), *tensors, *files.values()]
@@ -336,6 +335,17 @@ class RemoteLink:
     def _fail(self, identity: bytes, incarnation: int, task: int, attempt: int, exc: AudioPoolError) -> None:
         failed = TaskFailed(incarnation=incarnation, task_id=task, attempt=attempt, failure=Failure.of(exc))
         self._arrive(Arrived(identity, packing.pack(failed)))
+
+
+def _submit(threads: ThreadPoolExecutor, work: Callable[[], None]) -> None:
+    try:
+        threads.submit(work)
+    except RuntimeError:  # the pool stops
+        log.debug("nothing is sent to remote workers any more")
+
+
+def _answered(answers: queue.SimpleQueue[tuple[str, str | None]], path: str, there: str | None) -> None:
+    answers.put((path, there))
 
 
 def _owner(identity: bytes) -> tuple[str, int]:
