@@ -59,11 +59,13 @@ def write(path: Path, audio: Audio, rate: int = RATE, *, comment: str = "", subt
 
 def report_of(recognition: Recognition, path: Path, *, namespace: str | None = None) -> VerifyReport:
     """Verify a file as a command does."""
-    heard, compared = found_in(recognition, path)
-    return recognition.report(heard, recognition.suspects(heard), compared, namespace=namespace)
+    heard, compared = found_in(recognition, path, namespace)
+    return recognition.report(heard, recognition.suspects(heard, namespace), compared, namespace=namespace)
 
 
-def found_in(recognition: Recognition, path: Path) -> tuple[Heard, list[Compared]]:
+def found_in(
+    recognition: Recognition, path: Path, namespace: str | None = None
+) -> tuple[Heard, list[Compared]]:
     heard = recognizing.heard(str(path), ANYWHERE, path.name)
-    against = [one.against for one in recognition.suspects(heard) if one.against is not None]
+    against = [one.against for one in recognition.suspects(heard, namespace) if one.against is not None]
     return heard, recognizing.compared(str(path), ANYWHERE, path.name, against)

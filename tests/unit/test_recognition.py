@@ -191,6 +191,29 @@ def test_who_may_not_know_a_namespace_learns_that_it_was_made_here_and_no_more(k
     assert report_of(kept.recognition, edited, namespace="default").origin.prompt == "a door"  # type: ignore[union-attr]
 
 
+def test_a_recipe_that_is_guessed_is_confirmed_to_nobody_who_may_not_know_it(kept: Kept, tmp_path: Path) -> None:
+    """Its identity follows from the words: who writes guesses into files would read others' prompts off the notes."""
+    forged = write(tmp_path / "f.flac", bursts(30), comment=_claiming(kept.door))
+    told = report_of(kept.recognition, forged, namespace="somebody else")
+    assert (told.verdict, told.notes[-1].endswith("no such recipe is known here")) == ("says_so", True)
+    asked = heard(str(forged), ANYWHERE, "f")
+    assert kept.recognition.suspects(asked, namespace="somebody else") == []  # nor by the time that it takes
+    assert "this is not its sound" in report_of(kept.recognition, forged, namespace="default").notes[-1]
+
+
+def test_of_the_same_sound_in_two_namespaces_each_is_told_his_own(tmp_path: Path) -> None:
+    cache = SoundCache(tmp_path / "cache", now=lambda: 1_000_000.0)
+    entries = {name: keep(cache, DOOR, f"a door of {name}", namespace=name) for name in ("a", "b")}
+    recognition = Recognition(cache.store)
+    write(tmp_path / "same.wav", DOOR)
+    write(tmp_path / "edited.wav", DOOR * np.float32(0.5))
+    for name, entry in entries.items():
+        for file in ("same.wav", "edited.wav"):
+            origin = report_of(recognition, tmp_path / file, namespace=name).origin
+            assert origin is not None and origin.entry == entry.id, (name, file)
+    cache.close()
+
+
 def test_a_valid_signature_of_ours_is_certain_and_anybody_elses_is_not(kept: Kept) -> None:
     said = Declared(made_by="audio_pool", recipe_id=kept.door.recipe.identity(), engine="procedural", manifest="valid")
     found = Heard(

@@ -78,16 +78,22 @@ class Recognition:
         """Number of fingerprints that were looked among, at most."""
         return self._last
 
-    def suspects(self, heard: Heard) -> list[Suspect]:
-        """Return the sounds that a file may be, with what its samples are to be compared with. Raises StorageError."""
+    def suspects(self, heard: Heard, namespace: str | None = None) -> list[Suspect]:
+        """Return the sounds that a file may be, with what its samples are to be compared with. Raises StorageError.
+
+        Args:
+            namespace: as that of ``report``.
+        """
         registry = self._store.registry
         if exact := registry.with_file(bytes.fromhex(heard.sha256)):
-            return [Suspect(_kept_first(exact), "file")]
+            return [Suspect(_first(exact, namespace), "file")]
         if heard.samples_md5 and (same := registry.with_samples(bytes.fromhex(heard.samples_md5))):
-            return [Suspect(_kept_first(same), "samples")]
+            return [Suspect(_first(same, namespace), "samples")]
         named = registry.with_recipe(heard.declares.recipe_id) if heard.declares.recipe_id else []
         if heard.ours:
-            return [Suspect(_kept_first(named) if named else _signed(heard), "manifest")]
+            return [Suspect(_first(named, namespace) if named else _signed(heard), "manifest")]
+        # a recipe's identity follows from its words: whoever may not know them must not learn that he guessed them
+        named = [one for one in named if _may_know(one, namespace)]
         found = self._alike(heard)
         known = {one.known.number for one in found}
         told = [Suspect(one, "tags", against=self._against(one)) for one in named[:2] if one.number not in known]
@@ -138,7 +144,7 @@ class Recognition:
         """
         by_number = {one.number: one for one in compared}
         notes = list(heard.notes)
-        chosen = _chosen(suspects, by_number)
+        chosen = _chosen(suspects, by_number, namespace)
         if chosen is None:
             return self._not_proven(heard, suspects, notes)
         suspect, beside = chosen
@@ -185,7 +191,7 @@ class Recognition:
 
     def _origin(self, known: Registered, namespace: str | None) -> Origin:
         told = structs.asdict(known.made)
-        may_know = namespace is None or namespace == known.namespace
+        may_know = _may_know(known, namespace)
         if not may_know:  # a recipe's identity would confirm a guess at its words
             told |= {"recipe_id": "", "seed": None}
         entry = None if known.entry_id is None else self._store.entries.entry(known.entry_id)
@@ -201,8 +207,13 @@ def _signed(heard: Heard) -> Registered:
     return Registered(0, None, "", made)
 
 
-def _kept_first(found: Sequence[Registered]) -> Registered:
-    return next((one for one in found if one.entry_id is not None), found[0])
+def _may_know(known: Registered, namespace: str | None) -> bool:
+    return namespace is None or namespace == known.namespace
+
+
+def _first(found: Sequence[Registered], namespace: str | None) -> Registered:
+    """Return the asker's own where there is one, and of those one that is kept."""
+    return max(found, key=lambda one: (_may_know(one, namespace), one.entry_id is not None))
 
 
 def _is_proven(suspect: Suspect, beside: Compared | None) -> bool:
@@ -220,17 +231,19 @@ def _is_proven(suspect: Suspect, beside: Compared | None) -> bool:
     return beside.explained >= (_EXPLAINED_SECONDED if seconded else _EXPLAINED)
 
 
-def _chosen(suspects: Sequence[Suspect], compared: dict[int, Compared]) -> tuple[Suspect, Compared | None] | None:
+def _chosen(
+    suspects: Sequence[Suspect], compared: dict[int, Compared], namespace: str | None
+) -> tuple[Suspect, Compared | None] | None:
     proven = [
         (one, compared.get(one.known.number)) for one in suspects if _is_proven(one, compared.get(one.known.number))
     ]
     if not proven:
         return None
 
-    def rank(one: tuple[Suspect, Compared | None]) -> tuple[float, float]:
+    def rank(one: tuple[Suspect, Compared | None]) -> tuple[float, bool, float]:
         suspect, beside = one
         marks = 0.0 if suspect.likeness is None else suspect.likeness.strength
-        return (0.0 if beside is None else round(beside.explained, 3), marks)
+        return (0.0 if beside is None else round(beside.explained, 3), _may_know(suspect.known, namespace), marks)
 
     suspect, beside = max(proven, key=rank)
     if suspect.how == "tags":  # its samples say so

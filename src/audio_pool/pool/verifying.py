@@ -145,7 +145,7 @@ class Verifying:
         heard = _converted(told, Heard)
 
         def look(cache: SoundCache) -> Reply | Next:
-            suspects = self._known(cache).suspects(heard)
+            suspects = self._known(cache).suspects(heard, asked.namespace)
             against = tuple(one.against for one in suspects if one.against is not None)
             if not against:
                 return self._verdict(cache, asked, heard, suspects, ())
