@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
+import soundfile
 import zmq
 from tests.support.bench_pool import settings
 from tests.support.engine_packages import engine_package
@@ -30,9 +32,9 @@ SOON_MS = 2500
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AudioPool]:
     """The slow engine waits for files; the built-in one has a worker of its own."""
     folder = tmp_path_factory.mktemp("pool")
-    package = engine_package(tmp_path_factory.mktemp("package"), "stage")
+    package = engine_package(tmp_path_factory.mktemp("package"), "stage", "speaker")
     slow = {
-        "name": "slow", "engines": ["stage"], "credit": 1,
+        "name": "slow", "engines": ["stage", "speaker"], "credit": 1,
         "python": sys.executable, "env": {"PYTHONPATH": str(package)},
     }  # fmt: skip
     config = settings(
@@ -158,6 +160,26 @@ def test_a_looser_match_is_marked_and_another_thing_is_never_offered(pool: Audio
         held.open()
     busy.result(PATIENCE_S)
     eventually(lambda: not pool.status().requests, "nobody waits")
+
+
+def test_nothing_stands_in_for_a_sound_of_a_given_one_or_for_spoken_words(
+    pool: AudioPool, gate: Gate, tmp_path: Path
+) -> None:
+    given = tmp_path / "given.wav"
+    soundfile.write(given, np.sin(np.arange(13_230) / 9.0) / 4, 44_100)
+    changed = pool.submit(gate.prompt, init_audio=str(given), stand_in=True)
+    spoken = pool.submit("good morning to everybody", engine="speaker", stand_in=True)
+    with pytest.raises(Expired):
+        pool.generate(
+            gate.prompt, init_audio=str(given), best_by_deadline=True, deadline_ms=400, timeout_s=PATIENCE_S
+        )
+    assert not changed.done(), "there is nothing at hand that is made of this sound"
+    gate.open()
+    other = pool.submit("good morning to everyone", engine="speaker", stand_in=True)
+    for pending, engine in ((changed, "stage"), (spoken, "speaker"), (other, "speaker")):
+        told = pending.result(PATIENCE_S).metadata
+        assert (told.rung, told.approximate, told.engine) == ("made", False, engine)
+        assert pending.upgraded is None
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ class Api extends EventTarget {
 
   /**
    * @param {string} path
-   * @param {{signal: AbortSignal, last?: string, lost?: () => void}} asking `last`: the event after which nothing comes;
+   * @param {{signal: AbortSignal, last?: string[], lost?: () => void}} asking `last`: the events after which nothing comes;
    *     `lost` is called when the connection breaks, before it begins anew
    * @returns {AsyncGenerator<{event: string, data: any}>}
    */
@@ -234,7 +234,7 @@ class Api extends EventTarget {
           }
           if (message.event === "comment") continue;
           yield message;
-          if (message.event === last) return;
+          if (last?.includes(message.event)) return;
         }
       } catch (error) {
         if (signal.aborted) throw aborted(error) ? error : new DOMException("it is over", "AbortError");

@@ -4,6 +4,15 @@ import { stringify } from "./json.js";
 
 /** @typedef {Record<string, any>} Json */
 
+/** Files that a kept sound can be had as. */
+export const FILES = [
+  { label: "WAV, 24 bits", query: "format=wav&bit_depth=24", end: "wav" },
+  { label: "WAV, 16 bits", query: "format=wav&bit_depth=16", end: "wav" },
+  { label: "FLAC", query: "format=flac", end: "flac" },
+  { label: "Ogg Vorbis", query: "format=ogg", end: "ogg" },
+  { label: "Opus", query: "format=opus", end: "opus" },
+  { label: "MP3", query: "format=mp3", end: "mp3" },
+];
 /** Options of `audio-pool generate` by the request's field. @type {Record<string, string>} */
 const OPTIONS = {
   duration_s: "--duration",
@@ -21,7 +30,7 @@ const OPTIONS = {
   loudness_profile: "--loudness",
 };
 /** @type {Record<string, string[]>} */
-const SWITCHES = { loop: ["--loop", "--no-loop"], force: ["--force", ""], keep_candidates: ["--keep-candidates", ""] };
+const SWITCHES = { loop: ["--loop", "--no-loop"], force: ["--force", ""], keep_candidates: ["--keep-candidates", ""], best_by_deadline: ["--best-by-deadline", ""], upgrade: ["--upgrade", ""], stand_in: ["--stand-in", ""] };
 
 /** @param {string} text for a POSIX shell */
 function quoted(text) {
@@ -69,6 +78,7 @@ export function asCommand(request) {
   const words = ["audio-pool generate", dashed ? "" : prompt];
   for (const [name, value] of Object.entries(request)) {
     if (name in OPTIONS) words.push(OPTIONS[name], quoted(String(value)));
+    else if (name === "deadline_ms") words.push("--deadline", String(value / 1000));
     else if (name in SWITCHES) words.push(SWITCHES[name][value ? 0 : 1]);
     else if (name === "presets") for (const one of value) words.push("--preset", quoted(one));
     else if (name === "options") for (const [option, one] of Object.entries(value)) words.push("--option", quoted(`${option}=${typeof one === "string" ? one : JSON.stringify(one)}`));

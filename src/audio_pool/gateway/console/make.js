@@ -95,7 +95,7 @@ export function view(root, context) {
     const card = new SoundCard(making, {
       onAgain: (request) => make(plain(request)),
       onReuse: (request) => {
-        form.fill({ seed: "", force: false, options: {}, presets: [], ...plain(request) });
+        form.fill({ seed: "", force: false, deadline_ms: "", stand_in: false, options: {}, presets: [], ...plain(request) });
         form.focus();
       },
       onDrop: () => drop(making),

@@ -7,6 +7,8 @@
  *
  * state     sending, waiting, running; and for good: done (`making.sound`), failed (`making.error`), cancelled
  * lost      true while the server cannot be asked: it goes on by itself when it is back
+ * better    where its sound stands in for what was asked for, the making of that, followed likewise; its changes are told
+ *           as changes of this one
  *
  * Its key makes asking safe to repeat: the same request under the same key is the same job, whatever went down meanwhile.
  */
@@ -26,6 +28,8 @@ const STAGES = {
 const LONGEST_PAUSE_S = 30;
 const MOST_STREAMS = 2;
 const LOOK_MS = 1500;
+/** Events that end a job's: the second, of a sound that is better than an earlier answer. */
+const LAST = ["done", "upgraded"];
 /** Of all sounds together, at present. */
 let streams = 0;
 /** Codes of refusals that may pass by themselves. */
@@ -52,6 +56,8 @@ export class Making extends EventTarget {
     this.sound = null;
     this.error = "";
     this.retryable = false;
+    /** @type {Making | null} */
+    this.better = null;
     this.left = new AbortController();
   }
 
@@ -96,8 +102,12 @@ export class Making extends EventTarget {
     }
   }
 
+  /** Stop it; where it is there already, what would be better. */
   async cancel() {
-    if (this.over) return;
+    if (this.over) {
+      await this.better?.cancel();
+      return;
+    }
     if (!this.jobId) {
       this.left.abort();
       this.#be("cancelled");
@@ -113,6 +123,7 @@ export class Making extends EventTarget {
   /** Follow it no longer; it goes on. */
   close() {
     this.left.abort();
+    this.better?.close();
   }
 
   /** @param {AbortSignal} signal */
@@ -158,7 +169,7 @@ export class Making extends EventTarget {
   async #hear(signal) {
     streams += 1;
     try {
-      const heard = api.events(`/v1/jobs/${this.jobId}/events`, { signal, last: "done", lost: () => this.#lose(true) });
+      const heard = api.events(`/v1/jobs/${this.jobId}/events`, { signal, last: LAST, lost: () => this.#lose(true) });
       for await (const { event, data } of heard) {
         this.lost = false;
         if (event === "accepted") {
@@ -167,7 +178,7 @@ export class Making extends EventTarget {
         } else if (event === "progress") {
           this.progress = data;
           this.#be("running");
-        } else if (event === "done") this.#take(data);
+        } else if (LAST.includes(event)) this.#take(data);
         else this.#tell();
       }
     } finally {
@@ -183,12 +194,21 @@ export class Making extends EventTarget {
     if (job.queue_position !== null) this.place = job.queue_position;
     if (job.state === "done") {
       this.sound = job.sound;
+      if (job.upgrade_url) this.#followBetter(job.upgrade_url);
       this.#be("done");
     } else if (job.state === "cancelled") this.#be("cancelled");
     else if (job.state === "failed" || job.state === "expired") {
       const error = job.error ?? { message: "it took longer than it was to take" };
       this.#fail(error.hint ? `${error.message}: ${error.hint}` : error.message, Boolean(error.retryable));
     } else this.#be(this.progress ? "running" : "waiting");
+  }
+
+  /** @param {string} url of the job that makes the sound as it was asked for */
+  #followBetter(url) {
+    if (this.better) return;
+    this.better = new Making(this.request, { jobId: url.slice(url.lastIndexOf("/") + 1) });
+    this.better.addEventListener("change", () => this.#tell());
+    void this.better.start();
   }
 
   /** @param {string} error @param {boolean} retryable */

@@ -9,8 +9,9 @@
  * card.beside  an empty element below it: for what is made of the same request, such as its other candidates
  */
 import { Problem, aborted, api, told } from "./api.js";
+import { BetterNote } from "./better_note.js";
 import { Candidates } from "./candidates.js";
-import { asCommand, asCurl, asPython, copied, fileName } from "./code.js";
+import { FILES, asCommand, asCurl, asPython, copied, fileName } from "./code.js";
 import { open } from "./dialog.js";
 import { h, icon, pending, replace, uid } from "./dom.js";
 import { clock, hertz, level, seconds } from "./figures.js";
@@ -23,15 +24,6 @@ import { Stage } from "./stage.js";
 /** @typedef {import("./api.js").Json} Json */
 /** @typedef {import("./making.js").Making} Making */
 
-/** Files that a kept sound can be had as. */
-const FILES = [
-  { label: "WAV, 24 bits", query: "format=wav&bit_depth=24", end: "wav" },
-  { label: "WAV, 16 bits", query: "format=wav&bit_depth=16", end: "wav" },
-  { label: "FLAC", query: "format=flac", end: "flac" },
-  { label: "Ogg Vorbis", query: "format=ogg", end: "ogg" },
-  { label: "Opus", query: "format=opus", end: "opus" },
-  { label: "MP3", query: "format=mp3", end: "mp3" },
-];
 const STAGES = /** @type {const} */ (["lookup", "queue", "generate", "score", "master", "store"]);
 const SOURCES = /** @type {Record<string, string>} */ ({
   new_generation: "New", joined: "New, shared with another request", exact: "Kept: the same words", canonical: "Kept: words that mean the same",
@@ -54,6 +46,11 @@ export class SoundCard {
     /** Those that were not chosen, to be heard against it. @type {Candidates | null} */
     this.candidates = null;
     this.beside = h("div", { class: "beside" });
+    /** What is told of the sound, below it. */
+    this.below = h("div", { class: "stack" });
+    this.better = new BetterNote(making);
+    /** The making that its sound came of: where it stood in, the one of the better sound later. */
+    this.source = making;
     this.left = new AbortController();
     this.said = "";
     this.ticking = 0;
@@ -98,8 +95,11 @@ export class SoundCard {
 
   #show() {
     const { making } = this;
-    if (making.state === "done") this.#done();
-    else if (making.over) this.#ended();
+    if (making.state === "done") {
+      this.#done();
+      this.better.show();
+      if (making.better?.state === "done") void this.#replaced(making.better);
+    } else if (making.over) this.#ended();
     else this.#underWay();
   }
 
@@ -174,34 +174,49 @@ export class SoundCard {
   // -- there
 
   #done() {
-    const sound = this.making.sound;
+    const { sound } = this.source;
     if (!sound || this.stage) return;
     this.#settle();
     /** @type {Json} */
     const metadata = sound.metadata;
-    this.entry = sound.id;
-    this.within = metadata.namespace === "default" ? "" : `namespace=${encodeURIComponent(metadata.namespace)}`;
     this.stage = new Stage({ label: this.making.request.prompt, url: sound.url, loop: metadata.is_loop, duration: metadata.duration_s, rate: metadata.sample_rate });
-    replace(this.tags, this.#labels(metadata));
-    replace(
-      this.body,
-      this.stage.element, this.#judged(metadata), this.#figures(metadata), this.beside, this.#warnings(metadata), this.#provenance(metadata),
-    );
-    if (metadata.candidates_kept?.length && !this.candidates) {
-      this.candidates = new Candidates({
-        making: this.making, sound, near: () => this.stage?.clip ?? null, onChosen: (chosen) => this.#chosen(chosen),
-        onAgain: (seed) => this.onAgain({ ...this.#plain(), seed, candidates: 1, force: false }),
-      });
-      replace(this.beside, this.candidates.element);
-    }
-    announce(`${this.making.request.prompt}: ready, ${seconds(metadata.duration_s)}`);
+    replace(this.body, this.stage.element, this.better.element, this.below);
+    this.#tell(sound);
+    announce(`${this.making.request.prompt}: ready, ${seconds(metadata.duration_s)}${metadata.approximate ? "; it stands in for what was asked for" : ""}`);
     if (this.autoplay) void this.stage.play().catch(() => {}); // the stage says what came in the way
     else if (!this.compact && this.element.isConnected) void this.stage.load().catch(() => {});
   }
 
+  /** Tell all that is known of a sound. @param {Json} sound */
+  #tell(sound) {
+    const { metadata } = sound;
+    this.entry = sound.id;
+    this.within = metadata.namespace === "default" ? "" : `namespace=${encodeURIComponent(metadata.namespace)}`;
+    replace(this.tags, this.#labels(metadata));
+    replace(this.below, this.#judged(metadata), this.#figures(metadata), this.beside, this.#warnings(metadata), this.#provenance(metadata));
+    if (!metadata.candidates_kept?.length || this.candidates) return;
+    this.candidates = new Candidates({
+      making: this.source, sound, near: () => this.stage?.clip ?? null, onChosen: (chosen) => this.#chosen(chosen),
+      onAgain: (seed) => this.onAgain({ ...this.#plain(), seed, candidates: 1, force: false }),
+    });
+    replace(this.beside, this.candidates.element);
+  }
+
+  /** The sound as it was asked for takes the place of what stood in; who hears that hears this from the same moment on. @param {Making} better */
+  async #replaced(better) {
+    const { sound } = better;
+    if (!sound || !this.stage || this.source === better) return;
+    this.source = better;
+    const within = this.element.contains(document.activeElement) && !this.stage.element.contains(document.activeElement) && document.activeElement !== this.fold;
+    this.#tell(sound);
+    if (within) this.stage.playButton.focus(); // what had the focus is gone
+    await this.stage.use(sound.url).catch(() => {}); // the stage says what came in the way
+    if (this.compact) this.stage.release();
+  }
+
   /** Another of its candidates is the kept sound now. @param {Json} sound */
   #chosen(sound) {
-    this.making.sound = sound;
+    this.source.sound = sound;
     this.stage?.close();
     this.stage = null;
     this.autoplay = false;
@@ -374,7 +389,7 @@ export class SoundCard {
   async #wrong(button) {
     button.disabled = true;
     try {
-      const target = this.making.sound?.metadata.request_id || this.making.jobId;
+      const target = this.source.sound?.metadata.request_id || this.source.jobId;
       const { effect } = await pending(button, api.post("/v1/feedback", { target, verdict: "wrong" }));
       const denied = effect === "denied";
       replace(button, icon("check"), denied ? "Not offered again for these words" : "Noted");
@@ -395,7 +410,7 @@ export class SoundCard {
     if (!shown) return;
     try {
       const explanation = await pending(button, api.post("/v1/explain", this.making.request, { signal: this.left.signal }));
-      replace(panel, explained(this.making.sound?.metadata, explanation));
+      replace(panel, explained(this.source.sound?.metadata, explanation));
     } catch (error) {
       if (!aborted(error)) replace(panel, h("p", null, told(error)));
     }
@@ -403,7 +418,7 @@ export class SoundCard {
 
   /** @param {{label: string, query: string, end: string}} file */
   async #download(file) {
-    const url = this.entry === null ? this.making.sound?.url : this.#address("/audio", file.query);
+    const url = this.entry === null ? this.source.sound?.url : this.#address("/audio", file.query);
     try {
       const blob = await api.blob(url, { timeoutMs: 120_000 });
       const href = URL.createObjectURL(blob);

@@ -63,6 +63,8 @@ export class SoundForm {
     this.loudness_profile = h("select", null, Object.entries(PROFILES).map(([value, text]) => h("option", { value }, text)));
     this.namespace = h("input", { type: "text", maxLength: 64, placeholder: "default", autocomplete: "off", spellcheck: false });
     this.force = h("input", { type: "checkbox", id: uid("force") });
+    this.within_s = number({ min: "0.05", max: "86400", step: "any", placeholder: "as long as it takes" });
+    this.stand_in = h("input", { type: "checkbox", id: uid("stand-in") });
     this.presets = new PresetPicker({ signal, onChange: () => {
       this.#named();
       this.#keep();
@@ -90,9 +92,11 @@ export class SoundForm {
         h("div", { class: "field" }, h("label", { htmlFor: this.seed.id }, "Seed"), h("div", { class: "joined" }, this.seed, dice), h("p", { class: "hint", id: `${this.seed.id}-hint` }, "The same seed makes the same sound.")),
         this.fields.negative, this.fields.voice, this.fields.steps, this.fields.guidance,
         field("Loudness", this.loudness_profile),
+        field("Answer within", this.within_s, "Seconds; by then the best there is, and the sound itself when it is made."),
         field("Namespace", this.namespace, "Sounds of one namespace are never found from another. Empty: the default one, or your key's."),
       ),
       this.own,
+      h("label", { class: "choice" }, this.stand_in, "Something at once, and the sound itself when it is made"),
       h("label", { class: "choice" }, this.force, "Make a new one even if a kept one fits"),
     );
     this.seed.setAttribute("aria-describedby", `${this.seed.id}-hint`);
@@ -146,6 +150,8 @@ export class SoundForm {
     }
     if (has("duration_s")) request.loop = this.loop.checked;
     if (this.force.checked) request.force = true;
+    if (this.within_s.value) Object.assign(request, { deadline_ms: Math.round(1000 * Number(this.within_s.value)), best_by_deadline: true, upgrade: true });
+    if (this.stand_in.checked) request.stand_in = true;
     const options = this.#ownOptions(engine);
     if (Object.keys(options).length) request.options = options;
     if (this.presets.chosen.length) request.presets = [...this.presets.chosen];
@@ -160,6 +166,8 @@ export class SoundForm {
     if ("engine" in request) this.#engineListed(String(request.engine ?? ""));
     if ("loop" in request) this.loop.checked = request.loop === true || request.loop === "true" || request.loop === "1";
     if ("force" in request) this.force.checked = Boolean(request.force);
+    if ("deadline_ms" in request) this.within_s.value = request.deadline_ms ? String(Number(request.deadline_ms) / 1000) : "";
+    if ("stand_in" in request) this.stand_in.checked = String(request.stand_in) === "true";
     this.options = Object.fromEntries(Object.entries(request.options ?? {}).map(([name, value]) => [name, String(value)]));
     if ("presets" in request) this.presets.chosen = namesIn(request.presets);
     this.#named();
@@ -304,7 +312,7 @@ export class SoundForm {
 
   #keep() {
     const kept = Object.fromEntries(TEXTS.map((name) => [name, this[name].value]));
-    sessionStorage.setItem(KEPT, JSON.stringify({ ...kept, loop: this.loop.checked, force: this.force.checked, options: this.options, presets: this.presets.chosen, more: this.more.open }));
+    sessionStorage.setItem(KEPT, JSON.stringify({ ...kept, loop: this.loop.checked, force: this.force.checked, deadline_ms: 1000 * Number(this.within_s.value), stand_in: this.stand_in.checked, options: this.options, presets: this.presets.chosen, more: this.more.open }));
   }
 
   #restore() {
