@@ -25,7 +25,11 @@ from audio_pool.worker.recognizing import heard
 
 pytest.importorskip("c2pa", reason="files are not signed here: pip install 'audio-pool[c2pa]'")
 
-FACTS = {"made_by": "audio_pool", "recipe_id": "ab" * 32, "engine": "TangoFlux", "prompt": "rain", "seed": 3}
+FACTS = {
+    "made_by": "audio_pool", "recipe_id": "ab" * 32, "engine": "TangoFlux", "prompt": "rain", "seed": 3,
+    "digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
+    "AIGC": {"Label": "1"},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,9 @@ def test_a_file_that_we_signed_is_certain_until_a_byte_of_it_is_changed(cache: S
     told = report(cache, path, anchors_in(str(ours.certificate)))
     assert (told.verdict, told.by, told.certain, told.declares.manifest) == ("made_here", "manifest", True, "valid")
     assert told.origin is not None and (told.origin.engine, told.origin.recipe_id) == ("TangoFlux", "ab" * 32)
+    # beside what is signed for stand the file's own words, as those of any file
+    assert told.declares.made_by == "audio_pool" and told.declares.aigc
+    assert told.declares.digital_source_type.endswith("/trainedAlgorithmicMedia")
     data = bytearray(path.read_bytes())
     data[5_000] ^= 1
     path.write_bytes(data)

@@ -93,8 +93,9 @@ def lines_of(report: VerifyReport) -> list[str]:
         maker = made.engine + (f" ({made.model})" if made.model and made.model != made.engine else "")
         seed = "" if made.seed is None else f", seed {made.seed}"
         first = f"{report.name}: made here{when}{f', by {maker}' if maker else ''}{seed}"
-        changed = report.changes.told()
-        lines = [first, f"  changed since: {', '.join(changed) if changed else 'nothing'}", f"  {_known_by(report)}"]
+        changed = ", ".join(report.changes.told())
+        changed = changed or ("nothing" if report.certain else "its bytes, and nothing that is measured")
+        lines = [first, f"  changed since: {changed}", f"  {_known_by(report)}"]
         if isinstance(made.entry, int):
             lines.append(f"  kept as entry {made.entry}: {made.prompt}")
         else:

@@ -172,14 +172,14 @@ def _declared(
         and bool(signed)
         and found.serial_number == anchors.serial_number != ""
     )
-    said = signed if ours else said
+    recipe = signed if ours else said
     return (
         Declared(
             made_by=_text(said, "made_by"),
-            recipe_id=_text(said, "recipe_id"),
-            engine=_text(said, "engine"),
-            model=_text(said, "model"),
-            licence=_text(said, "licence"),
+            recipe_id=_text(recipe, "recipe_id"),
+            engine=_text(recipe, "engine"),
+            model=_text(recipe, "model"),
+            licence=_text(recipe, "licence"),
             digital_source_type=_text(said, "digital_source_type"),
             aigc=isinstance(said.get("AIGC"), dict),
             manifest="" if found is None else found.state,
