@@ -138,7 +138,7 @@ def test_sounds_are_made_on_a_node_and_init_audio_is_brought_there_once(
     assert [path.read_bytes() for path in brought] == [given.read_bytes()]
 
 
-@pytest.mark.parametrize("victim", ["worker", "actor", "driver"])
+@pytest.mark.parametrize("victim", ["worker", "silent worker", "actor", "driver"])
 def test_what_is_killed_is_told_and_its_work_is_done(server: Served, client: AudioClient, victim: str) -> None:
     before = client.status().workers["g-1"].incarnation
     flood = Flood(client, 12)
@@ -148,8 +148,11 @@ def test_what_is_killed_is_told_and_its_work_is_done(server: Served, client: Aud
         children = psutil.Process(server.process.pid).children()
         killed = next(one for one in children if "audio_pool.pool.launchers.ray_driver" in one.cmdline())
     else:
-        killed = process if victim == "worker" else psutil.Process(process.ppid())
-    killed.kill()
+        killed = psutil.Process(process.ppid()) if victim == "actor" else process
+    if victim == "silent worker":
+        killed.suspend()  # it lives, and so does its actor: only its heartbeats are missing
+    else:
+        killed.kill()
     flood.all_made()
     up(client)
     assert client.status().workers["g-1"].incarnation > before
@@ -281,6 +284,28 @@ def test_one_that_never_finds_a_place_says_what_it_lacked(cluster: RayCluster, t
     )
     with pytest.raises(WorkerStartFailed, match=r"no place for it within 1.5 s: it asks for 1 gold"):
         pool.start()
+
+
+def test_a_cluster_that_is_lost_leaves_the_head_its_hits_and_its_own_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "")  # afterwards it is the other cluster's again
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "5")  # when Ray's library gives up, and its process
+    cluster = RayCluster()
+    far = {"name": "w", "engines": ["stage"], "roles": ["generate"], "resources": {"lost": 1}}
+    here = {"name": "here", "engines": ["procedural"], "roles": ["generate"], "local": True}
+    try:
+        cluster.add(lost=1)
+        with served(cluster, tmp_path / "s", far, here) as server, asking(server) as client:
+            up(client)
+            client.generate("rain", engine="procedural")
+            cluster.lose()
+            eventually(lambda: client.status().workers["w"].state != "ready", "its worker is gone with the cluster")
+            assert "the Ray process has ended" in (client.status().workers["w"].error or "")
+            assert client.generate("rain", engine="procedural").metadata.cached
+            assert client.generate("wind", engine="procedural").metadata.worker.id == "here"
+    finally:
+        cluster.close()
 
 
 def test_a_cluster_that_is_not_there_is_told(tmp_path: Path) -> None:

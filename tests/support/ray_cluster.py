@@ -54,6 +54,10 @@ class RayCluster:
         self._nodes.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
 
+    def lose(self) -> None:
+        """End what all nodes depend on: without it there is no cluster any more."""
+        self._cluster.head_node.all_processes["gcs_server"][0].process.kill()
+
     def raylet(self, node: Any) -> psutil.Process:
         """The process that is a node to Ray."""
         return psutil.Process(node.all_processes["raylet"][0].process.pid)
