@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 from msgspec import structs
-from tests.support.recipes import recipe
+from tests.support.recipes import RENDITION, SHAPE, recipe
 from tests.support.waiting import eventually
-from tests.unit.test_worker_messages import SPEC
 
 from audio_pool.errors import Refused
 from audio_pool.pool import remote_link
 from audio_pool.pool.remote_link import RemoteLink
 from audio_pool.pool.worker_link import Received, WorkerLink
-from audio_pool.results import RenditionReport
+from audio_pool.results import RenditionReport, SoundMetadata
 from audio_pool.scheduler import events
-from audio_pool.tasks import EchoTask, GeneratePart, GenerateTask, Rendered, RenderTask
+from audio_pool.tasks import EchoTask, GeneratePart, GenerateTask, MasteringSpec, Rendered, RenderTask
 from audio_pool.transport import packing
 from audio_pool.transport.endpoints import local_endpoint
 from audio_pool.transport.keys import ClientKeys, new_pair
@@ -216,7 +215,11 @@ def test_a_file_that_another_way_brings_does_not_travel_and_one_that_it_does_not
 
     room.remote.carry = carry
     for number, (name, travels) in enumerate((("a", []), ("b", [b"b"])), 1):
-        part = GeneratePart(job=1, recipe=recipe(), seeds=[1], mastering=SPEC, init_audio=str(room.place / name))
+        mastering = MasteringSpec(
+            shape=SHAPE, rendition=RENDITION, directory="/d", name="n", tau_accept_new=None,
+            metadata=SoundMetadata(prompt="rain"),
+        )  # fmt: skip
+        part = GeneratePart(job=1, recipe=recipe(), seeds=[1], mastering=mastering, init_audio=str(room.place / name))
         task = GenerateTask(engine="tone", parts=[part], master_here=True)
         room.link.send("w", 1, "control", RunTask(task_id=number, attempt=1, incarnation=1, task=task))
         got, frames = worker.receive()
