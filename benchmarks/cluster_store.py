@@ -80,7 +80,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, PostgresServer(programs) as server:
         here = SoundCache(Path(place) / "here", max_per_prompt=1000)
         shared = SoundCache(Path(place) / "shared", max_per_prompt=1000, shared=SharedStore(url=server.url()))
-        other = SoundCache(Path(place) / "other", max_per_prompt=1000, shared=SharedStore(url=server.url()))
         one = sound(here.incoming)
         caches = {"SQLite, one machine": here, "PostgreSQL, a head": shared}
         for name, cache in caches.items():
@@ -110,6 +109,7 @@ def main() -> None:
         for what, by in found.items():
             told = ", ".join(f"{name} {_of(figures)}" for name, figures in by.items())
             print(f"  {what}: {told}")
+        other = SoundCache(Path(place) / "other", max_per_prompt=1000, shared=SharedStore(url=server.url()))
         began = time.perf_counter()
         last = shared.put(sound(shared.incoming, "the last one", seed=1), {})
         while other.store.entries.entry(last.id or 0) is None:

@@ -36,7 +36,7 @@ def _on_postgres(_server: PostgresServer) -> Iterator[None]:
     def opened(directory: Path | str, **how: Any) -> PostgresStore:  # Any: as SqliteStore takes them
         place = os.path.realpath(directory)
         schema = schemas.setdefault(place, f"s{os.getpid()}_{next(_numbers)}")
-        return PostgresStore(directory, SharedStore(_server.url(), schema=schema), **how)
+        return PostgresStore(directory, SharedStore(url=_server.url(), schema=schema), **how)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "SqliteStore", opened)

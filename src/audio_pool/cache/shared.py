@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from audio_pool.errors import StorageError
+from audio_pool.errors import NotSupported, StorageError
 
-__all__ = ["FILE", "SharedStore", "read_shared", "write_shared"]
+__all__ = ["FILE", "SharedStore", "read_shared", "refuse_shared", "write_shared"]
 
 FILE = "shared.json"
 
@@ -57,6 +57,12 @@ def read_shared(directory: Path | str) -> SharedStore | None:
         return msgspec.json.decode(data, type=SharedStore)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise StorageError(f"{path} does not say where the rows are", hint="serve once with cache.store set") from exc
+
+
+def refuse_shared(directory: Path | str, doing: str, instead: str) -> None:
+    """Refuse what is done to a database file where the rows are elsewhere. Raises NotSupported."""
+    if read_shared(directory) is not None:
+        raise NotSupported(f"{doing}: the rows of {str(directory)!r} are in PostgreSQL", hint=instead)
 
 
 def write_shared(directory: Path, shared: SharedStore | None) -> None:

@@ -7,7 +7,7 @@ Leases are counted by the database's clock. A head that is gone holds its claims
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from audio_pool.cache.making import LEASE_S
 from audio_pool.cache.postgres.database import PostgresDatabase
@@ -21,13 +21,15 @@ _DUE = "clock_timestamp() + make_interval(secs => %(lease)s)"
 class PostgresClaims:
     """See ``making.MakingClaims``."""
 
-    def __init__(self, database: PostgresDatabase, owner: str) -> None:
+    def __init__(self, database: PostgresDatabase, owner: str, follow: Callable[[], None]) -> None:
         """
         Args:
             owner: a name that no other process has, on whichever machine.
+            follow: brings the replica up to date.
         """
         self._database = database
         self._owner = owner
+        self._follow = follow
 
     def alone(self) -> bool:
         """Nobody knows how many heads there are."""
@@ -45,7 +47,10 @@ class PostgresClaims:
             ).fetchone()
             return taken is not None
 
-        return self._database.write("claiming a sound", work)
+        taken = self._database.write("claiming a sound", work)
+        if taken:  # whoever had it may just have kept the sound, which is looked up here next
+            self._follow()
+        return taken
 
     def give_back(self, key: bytes) -> None:
         values = (key, self._owner)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -32,6 +34,8 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 Values = Mapping[str, Any] | Sequence[Any]  # Any: what PostgreSQL stores
 
+_BELIEVED_S = 1.0
+"""A connection that answered so lately is taken to be there still."""
 _TRIES = 5
 """Of a transaction that met another one: PostgreSQL ends one of two that wait for each other."""
 
@@ -60,6 +64,8 @@ class PostgresDatabase:
         self.where = _without_password(shared.url)
         self.timeout_s = shared.statement_timeout_s
         self._watchdog = Watchdog()
+        self._used: weakref.WeakKeyDictionary[Rows, float] = weakref.WeakKeyDictionary()
+        """When connections answered last."""
         self._ready = False
         self._preparing = threading.Lock()
         self.trouble = ""
@@ -139,15 +145,26 @@ class PostgresDatabase:
         raise AssertionError("unreachable")
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[Rows]:
-        with self._pool.connection() as db, self._watchdog.watching(db, 2 * self.timeout_s):
-            self._prepare(db)
+    def using(self, doing: str) -> Iterator[Rows]:
+        """Yield a connection for a while; ``watching`` bounds what is asked of it."""
+        with self.errors(doing), self._connection(watched=False) as db:
             yield db
+
+    @contextlib.contextmanager
+    def _connection(self, *, watched: bool = True) -> Iterator[Rows]:
+        with self._pool.connection() as db:
+            with self.watching(db):
+                self._prepare(db)
+            with self.watching(db) if watched else contextlib.nullcontext():
+                yield db
+            self._used[db] = time.monotonic()
         self.trouble = ""
 
     def _check(self, db: Rows) -> None:
-        with self._watchdog.watching(db, self._shared.connect_timeout_s):
-            ConnectionPool.check_connection(db)
+        """Try a connection that has not been used for a while: what breaks later is found out by its use."""
+        if time.monotonic() - self._used.get(db, 0.0) > _BELIEVED_S:
+            with self._watchdog.watching(db, self._shared.connect_timeout_s):
+                ConnectionPool.check_connection(db)
 
     def _prepare(self, db: Rows) -> None:
         if not self._ready:
@@ -171,7 +188,7 @@ class PostgresDatabase:
                 db.close()
 
     def watching(self, db: Rows) -> contextlib.AbstractContextManager[None]:
-        """Bound what is asked of a ``listener``."""
+        """Bound what is asked of a ``listener``, or by ``using``."""
         return self._watchdog.watching(db, 2 * self.timeout_s)
 
     @staticmethod

@@ -128,7 +128,8 @@ class PostgresEntries:
         source = Path(sound.path)
         with storage_errors(doing, self._blobs.location):
             digest, size = fingerprint(source)
-        if sound.recipe.seed is not None and not replace:
+        # what the replica knows may have gone meanwhile, and what it does not know is met in the transaction
+        if not replace and self._here.identical(sound) is not None:
             known = self._whole(self._database.read(*_kept(sound), doing=doing))
             if known is not None:
                 source.unlink(missing_ok=True)
@@ -191,11 +192,11 @@ class PostgresEntries:
         pinned, marked = False, Marked()
         gone: list[int] = []
         if one.sound.recipe.seed is not None:
-            # who comes second waits here for the first, and then finds what he has kept
-            db.execute("SELECT pg_advisory_xact_lock(hashtextextended(encode(%s, 'hex'), 0))",
-                       (identity_of(one.sound),))  # fmt: skip
             sql, values = _kept(one.sound)
-            rows = db.execute(f"{sql} FOR UPDATE", values).fetchall()
+            with db.pipeline():
+                # who comes second waits here for the first, and then finds what he has kept
+                db.execute("SELECT pg_advisory_xact_lock(hashtextextended(encode(%s, 'hex'), 0))", values[1:])
+                rows = db.execute(f"{sql} FOR UPDATE", values).fetchall()
             known = None if replace else self._whole(rows)
             if known is not None:
                 raise _KeptMeanwhile(*known)
@@ -204,7 +205,8 @@ class PostgresEntries:
                 marks = db.execute("SELECT rating, favourite, tags FROM marks WHERE entry_id = %s", row[:1]).fetchone()
                 if marks:
                     marked = Marked(marks[0], marks[1], None if marks[2] is None else tuple(marks[2]))
-            gone, _ = self._delete(db, [row[0] for row in rows])
+            if rows:
+                gone, _ = self._delete(db, [row[0] for row in rows])
         return self._insert(db, one._replace(pinned=pinned, marked=marked), samples, made_now=True), gone
 
     def _insert(self, db: Rows, one: Adopted, samples: bytes, *, made_now: bool = False) -> Adopted:
@@ -238,19 +240,21 @@ class PostgresEntries:
         rank = base + heat_of(1, created_at)
         if one.hits:
             rank = base + heated(rank - base, one.hits, last_used)
-        db.execute(
-            "INSERT INTO uses VALUES (%s, %s, %s, %s, %s, %s, %s)",
-            (entry_id, recipe.namespace, one.hits, last_used, metadata.timings_ms.generate / 1000, base, rank),
-        )
-        if one.pinned:
-            db.execute("INSERT INTO pins VALUES (%s)", (entry_id,))
-        if one.marked != Marked():
-            write_marks(db, entry_id, one.marked)
-        for rendition in one.renditions:
-            db.execute("INSERT INTO renditions VALUES (%s, %s, %s, %s, %s)", (entry_id, *rendition))
-        tell(db, self._database.schema, "entry", [entry_id])
-        hashes = [one.sha256, *(rendition[3] for rendition in one.renditions)]
-        register(db, entry_id, one.sound, samples, hashes, made_at=created_at)
+        with db.pipeline():  # in one go, whatever it is
+            db.execute(
+                "INSERT INTO uses VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                (entry_id, recipe.namespace, one.hits, last_used, metadata.timings_ms.generate / 1000, base, rank),
+            )
+            if one.pinned:
+                db.execute("INSERT INTO pins VALUES (%s)", (entry_id,))
+            if one.marked != Marked():
+                write_marks(db, entry_id, one.marked)
+            for rendition in one.renditions:
+                db.execute("INSERT INTO renditions VALUES (%s, %s, %s, %s, %s)", (entry_id, *rendition))
+            tell(db, self._database.schema, "entry", [entry_id])
+            hashes = [one.sha256, *(rendition[3] for rendition in one.renditions)]
+            register(db, entry_id, one.sound, samples, hashes, made_at=created_at)
+        self._replica.expect(entry_id)
         return one._replace(entry_id=entry_id, created_at=created_at)
 
     def adopt(self, found: Sequence[Adopted]) -> list[bool]:

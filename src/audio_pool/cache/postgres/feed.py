@@ -50,10 +50,13 @@ def channel(schema: str) -> str:
 def tell(db: Rows, schema: str, what: str, subjects: Iterable[object]) -> None:
     """Write lines, inside the transaction that they are about; who follows is woken when it is committed."""
     told = [str(one) for one in subjects]
-    db.execute("INSERT INTO feed (what, subject) SELECT %s, unnest(%s::text[])", (what, told))
     for start in range(0, len(told), _TOLD_AT_ONCE):
-        payload = f"{what} {','.join(told[start : start + _TOLD_AT_ONCE])}"
-        db.execute("SELECT pg_notify(%s, %s)", (channel(schema), payload if len(payload) < 7_900 else what))
+        part = told[start : start + _TOLD_AT_ONCE]
+        payload = f"{what} {','.join(part)}"
+        db.execute(
+            "WITH written AS (INSERT INTO feed (what, subject) SELECT %s, unnest(%s::text[])) SELECT pg_notify(%s, %s)",
+            (what, part, channel(schema), payload if len(payload) < 7_900 else what),
+        )
 
 
 def read_on(db: Rows, after: Place, limit: int) -> list[Line]:

@@ -10,6 +10,7 @@ that were not read are gone, every entry is compared: ids and files, and what di
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import logging
 import threading
@@ -80,7 +81,7 @@ class Follower:
 
     def follow(self) -> None:
         """Bring the replica up to date now, on the calling thread. Raises StorageError."""
-        with self._database.listener() as db:
+        with self._database.using("following the shared cache") as db:
             self._follow(db)
 
     # -- the thread
@@ -121,7 +122,7 @@ class Follower:
         with self._following:
             with self._database.watching(db):
                 epoch, floor = epoch_of(db), floor_of(db)
-            if epoch != self._replica.fact(_EPOCH) or self._place() < floor:
+            if self._replica.lost or epoch != self._replica.fact(_EPOCH) or self._place() < floor:
                 self._compare(db, epoch)
             self._read_on(db, self._place())
             with self._database.watching(db):
@@ -165,7 +166,9 @@ class Follower:
             by_what.setdefault(line.what, []).append(line.subject)
         removed = [int(one) for one in by_what.get("removed", ())]
         self._replica.forget(removed)
-        self._take_over(db, {int(one) for one in by_what.get("entry", ())} - set(removed))
+        changed = collections.Counter(map(int, by_what.get("entry", ())))
+        news = {entry_id for entry_id, lines in changed.items() if self._replica.is_news(entry_id, lines)}
+        self._take_over(db, news - set(removed))
         with self._database.watching(db):
             if judged := by_what.get("judgement"):
                 self._replica.judge(judgements_of(db, map(int, judged)))
@@ -204,6 +207,7 @@ class Follower:
     def _compare(self, db: Rows, epoch: str) -> None:
         """Take over everything that differs, and read the feed on from before that."""
         place = now_at(db)
+        self._replica.lost = False
         if self._replica.fact(_EPOCH):
             where = self._database.where
             _log.warning("the feed of %s does not lead on from what is known here; all is compared", where)

@@ -19,7 +19,7 @@ from psycopg import sql
 
 from audio_pool.errors import StorageError
 
-__all__ = ["SCHEMA_VERSION", "migrate", "version_of"]
+__all__ = ["SCHEMA_VERSION", "Cursor", "Rows", "migrate", "version_of"]
 
 _FIRST = """
 CREATE TABLE facts (
@@ -200,6 +200,7 @@ _STEPS = (_FIRST,)
 SCHEMA_VERSION = len(_STEPS)
 
 Rows: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"  # Any: rows as PostgreSQL gives them
+Cursor: TypeAlias = "psycopg.Cursor[tuple[Any, ...]]"
 
 
 def migrate(db: Rows, schema: str) -> None:

@@ -17,7 +17,7 @@ from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.entry import read_stored
 from audio_pool.cache.noted import samples_of
 from audio_pool.cache.postgres.database import PostgresDatabase, Unreachable
-from audio_pool.cache.postgres.migrations import Rows
+from audio_pool.cache.postgres.migrations import Cursor, Rows
 from audio_pool.cache.registry import REMEMBERED, KeptFingerprint, Noted, Registered, Unregistered
 from audio_pool.origin import Made, made_of
 from audio_pool.results import FinishedSound
@@ -100,13 +100,14 @@ class PostgresRegistry:
         if row is None or stored is None:
             return None
         sound = FinishedSound(path="", recipe=stored[0], metadata=stored[1], accepted=True)
-        number = register(db, entry_id, sound, samples_of(Path(self._blobs.path_of(row[0]))), [row[1]], made_at=row[2])
+        samples = samples_of(Path(self._blobs.path_of(row[0])))
+        (number,) = register(db, entry_id, sound, samples, [row[1]], made_at=row[2]).fetchone() or (0,)
         db.execute(
             "INSERT INTO registry_files SELECT sha256, %s FROM renditions WHERE entry_id = %s AND sha256 <> ''"
             " ON CONFLICT DO NOTHING",
             (number, entry_id),
         )
-        return number
+        return int(number)
 
     def note(self, sounds: Iterable[Noted]) -> None:
         noted = list(sounds)
@@ -151,31 +152,36 @@ def _registered(row: Sequence[Any]) -> Registered | None:  # Any: what PostgreSQ
 
 def register(
     db: Rows, entry_id: int, sound: FinishedSound, samples: bytes, files: Sequence[bytes], *, made_at: float
-) -> int:
-    """Enter a sound that is kept, as the last thing of a transaction; return its number."""
+) -> Cursor:
+    """Enter a sound that is kept, as the last thing of a transaction; what is returned gives its number."""
     made = made_of(sound.recipe, sound.metadata, made_at)
     return _insert(db, entry_id, Noted(sound.recipe.namespace, made, samples, tuple(files), sound.fingerprint))
 
 
-def _insert(db: Rows, entry_id: int | None, noted: Noted) -> int:
-    row = db.execute(
-        "INSERT INTO registry (entry_id, recipe_id, namespace, samples, made) VALUES (%s, %s, %s, %s, %s) RETURNING id",
-        (entry_id, noted.made.recipe_id, noted.namespace, noted.samples, msgspec.json.encode(noted.made)),
-    ).fetchone()
-    assert row is not None
-    number = int(row[0])
-    db.execute(
-        "INSERT INTO registry_files SELECT DISTINCT unnest(%s::bytea[]), %s::bigint ON CONFLICT DO NOTHING",
-        ([one for one in noted.files if one], number),
-    )
+def _insert(db: Rows, entry_id: int | None, noted: Noted) -> Cursor:
+    """Enter a sound; what is returned gives its number."""
     if noted.fingerprint:
-        _keep_fingerprint(db, number, noted.fingerprint)
-    return number
+        db.execute(_NUMBERED_IN_ORDER)
+    return db.execute(
+        "WITH r AS (INSERT INTO registry (entry_id, recipe_id, namespace, samples, made)"
+        "  VALUES (%s, %s, %s, %s, %s) RETURNING id),"
+        " f AS (INSERT INTO registry_files SELECT DISTINCT sha256, r.id FROM r, unnest(%s::bytea[]) AS given (sha256)),"
+        " p AS (INSERT INTO fingerprints (sound, data) SELECT id, %s::bytea FROM r WHERE %s::bytea <> '')"
+        " SELECT id FROM r",
+        (
+            entry_id, noted.made.recipe_id, noted.namespace, noted.samples, msgspec.json.encode(noted.made),
+            [one for one in noted.files if one], noted.fingerprint, noted.fingerprint,
+        ),
+    )  # fmt: skip
+
+
+_NUMBERED_IN_ORDER = (  # until the commit: whoever reads on by number misses none
+    "SELECT pg_advisory_xact_lock(hashtextextended('audio_pool fingerprints ' || current_schema(), 0))"
+)
 
 
 def _keep_fingerprint(db: Rows, number: int, data: bytes) -> None:
-    # until the commit: whoever reads on by number misses none
-    db.execute("SELECT pg_advisory_xact_lock(hashtextextended('audio_pool fingerprints ' || current_schema(), 0))")
+    db.execute(_NUMBERED_IN_ORDER)
     db.execute("DELETE FROM fingerprints WHERE sound = %s", (number,))
     db.execute("INSERT INTO fingerprints (sound, data) VALUES (%s, %s)", (number, data))
 

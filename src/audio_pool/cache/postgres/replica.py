@@ -13,6 +13,7 @@ Nothing here waits for the disk: what a power cut takes is taken over again.
 
 from __future__ import annotations
 
+import collections
 import secrets
 import sqlite3
 import threading
@@ -74,6 +75,10 @@ class Replica:
         self.index_dir = directory / "index"
         self._lock = threading.RLock()
         """A state is taken over as a whole before the next."""
+        self._own: collections.Counter[int] = collections.Counter()
+        """New entries of this process whose line was not met yet."""
+        self.lost = False
+        """Something could not be taken over: everything is to be compared."""
         self.database = Database(
             directory, create=True, prepare=self._prepare, check=lambda db: None, patience_s=patience_s
         )
@@ -132,8 +137,26 @@ class Replica:
 
     # -- taking over
 
+    def expect(self, entry_id: int) -> None:
+        """Note before its commit that a new entry is taken over by its keeper: its line in the feed is no news."""
+        self._own[entry_id] += 1
+
+    def is_news(self, entry_id: int, lines: int) -> bool:
+        """Return True where so many lines about an entry say more than what was taken over without them."""
+        own = self._own.pop(entry_id, 0)
+        if lines < own:
+            self._own[entry_id] = own - lines
+        return lines > own
+
     def keep(self, found: Sequence[Adopted]) -> None:
         """Take over entries as they are now, whether they are known or not; those that have gone stay away."""
+        try:
+            self._keep(found)
+        except BaseException:
+            self.lost = True
+            raise
+
+    def _keep(self, found: Sequence[Adopted]) -> None:
         for start in range(0, len(found), _PARTS):
             part = {one.entry_id: one for one in found[start : start + _PARTS] if one.entry_id is not None}
             with self._lock:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 from pathlib import Path
 
 from audio_pool.cache.blobs import BlobStore
@@ -40,6 +41,8 @@ from audio_pool.errors import NotFound
 
 __all__ = ["PostgresStore"]
 
+_PROCESS = secrets.token_hex(8)
+"""Heads have folders of the same names on their machines."""
 _log = logging.getLogger(__name__)
 
 
@@ -109,7 +112,7 @@ class PostgresStore:
         self.checks = PostgresChecks(self._database, replica, self.vectors)
         self.sources = SqliteSources(replica.database)
         self.seen = SqliteSeen(replica.database)
-        self.claims = PostgresClaims(self._database, f"{replica.store_id}/{self.blobs.owner}")
+        self.claims = PostgresClaims(self._database, f"{_PROCESS}/{self.blobs.owner}", self.follow)
         self.registry = PostgresRegistry(self._database, self.blobs)
         self.uses = PostgresUses(self._database, replica)
         self.figures = PostgresFigures(self._database, replica)

@@ -32,10 +32,12 @@ from audio_pool.cache.entry import Adopted, text_digest
 from audio_pool.cache.files import storage_errors
 from audio_pool.cache.judgements import Given
 from audio_pool.cache.objects.opening import open_files
+from audio_pool.cache.opening import open_store
+from audio_pool.cache.shared import refuse_shared
 from audio_pool.cache.sqlite.arrival import Arrived, arrive
 from audio_pool.cache.sqlite.database import FILE
 from audio_pool.cache.sqlite.salvage import Salvage
-from audio_pool.cache.sqlite.store import SqliteStore
+from audio_pool.cache.store import Store
 from audio_pool.errors import InvalidRequest, NotFound, StorageError
 
 __all__ = ["Copied", "as_json", "backup", "restore"]
@@ -70,6 +72,7 @@ def backup(directory: Path | str, target: Path | str) -> Copied:
         InvalidRequest: the target exists.
         StorageError: it cannot be written; no file is left.
     """
+    refuse_shared(directory, "backing the cache up", "pg_dump its database, and copy its sounds")
     root, final = Path(os.path.abspath(directory)), Path(os.path.abspath(target))
     if not (root / FILE).is_file():
         raise NotFound(f"directory {str(directory)!r} holds no sound cache (no {FILE})", hint="check its path")
@@ -162,7 +165,7 @@ def restore(source: Path | str, directory: Path | str) -> Copied:
         except (tarfile.TarError, KeyError, EOFError) as exc:
             raise InvalidRequest(f"{path} is no backup of a cache, or was cut short ({exc})") from exc
         assert database is not None, "only regular members are looked at"
-        store = SqliteStore(directory)
+        store = open_store(directory)
         rest.callback(store.close)
         work = rest.enter_context(tempfile.TemporaryDirectory(dir=store.blobs.incoming.parent.parent))
         rows_file = Path(work) / FILE
@@ -176,7 +179,7 @@ def restore(source: Path | str, directory: Path | str) -> Copied:
     return report
 
 
-def _teach(store: SqliteStore, rows: Salvage) -> None:
+def _teach(store: Store, rows: Salvage) -> None:
     """Take over what was judged of pairs and measured of encoders, where the cache says nothing of it."""
     known = {_pair(one.given) for one in store.judgements.since(0)}
     store.judgements.give(one for one in rows.judgements() if one.entry_id is None and _pair(one) not in known)
@@ -191,7 +194,7 @@ def _pair(given: Given) -> tuple[str, frozenset[bytes]]:
 
 
 def _restore(
-    store: SqliteStore,
+    store: Store,
     tar: tarfile.TarFile,
     members: dict[str, tarfile.TarInfo],
     batch: list[Adopted],

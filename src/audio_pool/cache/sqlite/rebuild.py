@@ -30,11 +30,13 @@ from typing import Any, Literal, NamedTuple
 from audio_pool.audio import codec
 from audio_pool.cache.carrying import part_of
 from audio_pool.cache.files import storage_errors
+from audio_pool.cache.opening import open_store
 from audio_pool.cache.quarantine import Quarantine
+from audio_pool.cache.shared import refuse_shared
 from audio_pool.cache.sqlite.database import FILE
 from audio_pool.cache.sqlite.salvage import Salvage
 from audio_pool.cache.sqlite.store import SqliteStore
-from audio_pool.cache.store import Adopted, Vector
+from audio_pool.cache.store import Adopted, Store, Vector
 from audio_pool.cache.trust import fingerprint
 from audio_pool.claims import gate, is_claimed
 from audio_pool.errors import AudioPoolError, NotFound, StorageError
@@ -87,6 +89,7 @@ def rebuild(directory: Path | str, *, embed: Embed | None = None) -> Rebuilt:
         NotFound: there is no such directory, or neither database nor masters in it.
         StorageError: a server has it open and the database must be replaced; it cannot be written.
     """
+    refuse_shared(directory, "making rows anew", "restore its database; each head's replica is made by itself")
     root = Path(os.path.abspath(directory))
     database = root / FILE
     if not database.exists() and not (root / "audio").is_dir():
@@ -238,7 +241,7 @@ def restore(directory: Path | str, names: Sequence[str]) -> tuple[list[str], lis
         StorageError.
     """
     root = Path(os.path.abspath(directory))
-    with contextlib.closing(SqliteStore(root, create=False)) as store:
+    with contextlib.closing(open_store(root, create=False)) as store:
         done: list[str] = []
         left: list[Skipped] = []
         for name in Quarantine(root).known(names):
@@ -250,7 +253,7 @@ def restore(directory: Path | str, names: Sequence[str]) -> tuple[list[str], lis
         return done, left
 
 
-def _restored(root: Path, store: SqliteStore, source: str) -> str:
+def _restored(root: Path, store: Store, source: str) -> str:
     """Give one master a place and a row; return why not, where it stays."""
     found = _looked_into(root, source)
     if isinstance(found, str):
