@@ -23,7 +23,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from audio_pool.cache.files import disk_full
 from audio_pool.cache.postgres.migrations import Rows, migrate
-from audio_pool.cache.postgres.watchdog import Watchdog, shut
+from audio_pool.cache.postgres.watchdog import WatchedConnection, shut
 from audio_pool.cache.shared import SharedStore
 from audio_pool.errors import InvalidRequest, StorageError
 
@@ -63,7 +63,6 @@ class PostgresDatabase:
         self.schema = shared.schema
         self.where = _without_password(shared.url)
         self.timeout_s = shared.statement_timeout_s
-        self._watchdog = Watchdog()
         self._used: weakref.WeakKeyDictionary[Rows, float] = weakref.WeakKeyDictionary()
         """When connections answered last."""
         self._ready = False
@@ -73,6 +72,8 @@ class PostgresDatabase:
         logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # one line an attempt; told here once
         self._pool: ConnectionPool[Rows] = ConnectionPool(
             shared.url,
+            connection_class=WatchedConnection,
+            configure=self._watch,
             kwargs=self._arguments(),
             min_size=0,
             max_size=shared.connections,
@@ -146,25 +147,22 @@ class PostgresDatabase:
 
     @contextlib.contextmanager
     def using(self, doing: str) -> Iterator[Rows]:
-        """Yield a connection for a while; ``watching`` bounds what is asked of it."""
-        with self.errors(doing), self._connection(watched=False) as db:
+        """Yield a connection for a while."""
+        with self.errors(doing), self._connection() as db:
             yield db
 
     @contextlib.contextmanager
-    def _connection(self, *, watched: bool = True) -> Iterator[Rows]:
+    def _connection(self) -> Iterator[Rows]:
         with self._pool.connection() as db:
-            with self.watching(db):
-                self._prepare(db)
-            with self.watching(db) if watched else contextlib.nullcontext():
-                yield db
+            self._prepare(db)
+            yield db
             self._used[db] = time.monotonic()
         self.trouble = ""
 
     def _check(self, db: Rows) -> None:
         """Try a connection that has not been used for a while: what breaks later is found out by its use."""
         if time.monotonic() - self._used.get(db, 0.0) > _BELIEVED_S:
-            with self._watchdog.watching(db, self._shared.connect_timeout_s):
-                ConnectionPool.check_connection(db)
+            ConnectionPool.check_connection(db)
 
     def _prepare(self, db: Rows) -> None:
         if not self._ready:
@@ -175,21 +173,21 @@ class PostgresDatabase:
 
     @contextlib.contextmanager
     def listener(self) -> Iterator[Rows]:
-        """Yield a connection of its own, e.g. for LISTEN; ``watching`` bounds what is asked of it."""
+        """Yield a connection of its own, for LISTEN."""
         with self.errors("following the shared cache"):
             # connecting is bounded by libpq; the type of rows is the default one
-            db: Rows = psycopg.connect(self._shared.url, **self._arguments())
+            db: Rows = WatchedConnection.connect(self._shared.url, **self._arguments())
             try:
-                with self.watching(db):
-                    self._prepare(db)
+                self._watch(db)
+                self._prepare(db)
                 self.trouble = ""
                 yield db
             finally:
                 db.close()
 
-    def watching(self, db: Rows) -> contextlib.AbstractContextManager[None]:
-        """Bound what is asked of a ``listener``, or by ``using``."""
-        return self._watchdog.watching(db, 2 * self.timeout_s)
+    def _watch(self, db: Rows) -> None:
+        assert isinstance(db, WatchedConnection)
+        db.limit_s = 2 * self.timeout_s  # the server itself ends a statement after half of that
 
     @staticmethod
     def shut(db: Rows) -> None:

@@ -11,9 +11,10 @@ before it returns. Other heads hear of it when it is committed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,7 +144,10 @@ class PostgresEntries:
         with storage_errors(doing, self._blobs.location):
             placement = self._blobs.place(source, file)
         try:
-            kept, gone = self._database.write(doing, lambda db: self._insert_instead(db, one, samples, replace=replace))
+            with self._own() as own:
+                kept, gone = self._database.write(
+                    doing, lambda db: self._insert_instead(db, one, samples, own, replace=replace)
+                )
         except _KeptMeanwhile as exc:
             self._blobs.discard(file)
             self._blobs.settle(placement)
@@ -168,6 +172,16 @@ class PostgresEntries:
             size_bytes=size,
         )
 
+    @contextlib.contextmanager
+    def _own(self) -> Iterator[list[int]]:
+        """Yield where the ids go that are inserted; where that fails, what became of them is looked at by itself."""
+        own: list[int] = []
+        try:
+            yield own
+        except BaseException:
+            self._replica.doubt(own)
+            raise
+
     def _whole(self, rows: Sequence[tuple[Any, ...]]) -> tuple[_Stored, Entry] | None:  # Any: as PostgreSQL gives them
         """Return what is kept of a recipe, where it can be read and its file is whole."""
         for row in rows:
@@ -187,7 +201,9 @@ class PostgresEntries:
             self._replica.keep(self._database.write("following the shared cache", lambda db: states_of(db, [kept.id])))
         return entry
 
-    def _insert_instead(self, db: Rows, one: Adopted, samples: bytes, *, replace: bool) -> tuple[Adopted, list[int]]:
+    def _insert_instead(
+        self, db: Rows, one: Adopted, samples: bytes, own: list[int], *, replace: bool
+    ) -> tuple[Adopted, list[int]]:
         """Insert a sound, in the place of the one of the same recipe where there is one; return both."""
         pinned, marked = False, Marked()
         gone: list[int] = []
@@ -207,9 +223,9 @@ class PostgresEntries:
                     marked = Marked(marks[0], marks[1], None if marks[2] is None else tuple(marks[2]))
             if rows:
                 gone, _ = self._delete(db, [row[0] for row in rows])
-        return self._insert(db, one._replace(pinned=pinned, marked=marked), samples, made_now=True), gone
+        return self._insert(db, one._replace(pinned=pinned, marked=marked), samples, own, made_now=True), gone
 
-    def _insert(self, db: Rows, one: Adopted, samples: bytes, *, made_now: bool = False) -> Adopted:
+    def _insert(self, db: Rows, one: Adopted, samples: bytes, own: list[int], *, made_now: bool = False) -> Adopted:
         """Write the rows of one sound; return it with its id and time."""
         recipe, metadata = one.sound.recipe, one.sound.metadata
         values = {
@@ -254,18 +270,19 @@ class PostgresEntries:
             tell(db, self._database.schema, "entry", [entry_id])
             hashes = [one.sha256, *(rendition[3] for rendition in one.renditions)]
             register(db, entry_id, one.sound, samples, hashes, made_at=created_at)
+        own.append(entry_id)
         self._replica.expect(entry_id)
         return one._replace(entry_id=entry_id, created_at=created_at)
 
     def adopt(self, found: Sequence[Adopted]) -> list[bool]:
-        def work(db: Rows) -> list[Adopted | None]:
-            return [self._adopt(db, one) for one in found]
-
-        made = self._database.write("making rows of masters", work)
+        with self._own() as own:
+            made = self._database.write(
+                "making rows of masters", lambda db: [self._adopt(db, one, own) for one in found]
+            )
         self._replica.keep([one for one in made if one is not None])
         return [one is not None for one in made]
 
-    def _adopt(self, db: Rows, one: Adopted) -> Adopted | None:
+    def _adopt(self, db: Rows, one: Adopted, own: list[int]) -> Adopted | None:
         if db.execute("SELECT 1 FROM entries WHERE file = %s", (one.file,)).fetchone():
             return None
         recipe = one.sound.recipe
@@ -283,7 +300,7 @@ class PostgresEntries:
                 return None
         db.execute("DELETE FROM leaving WHERE file = %s", (one.file,))
         # an id of another cache means nothing here
-        return self._insert(db, one._replace(entry_id=None), samples_of(Path(self._blobs.path_of(one.file))))
+        return self._insert(db, one._replace(entry_id=None), samples_of(Path(self._blobs.path_of(one.file))), own)
 
     # -- removing
 

@@ -79,6 +79,11 @@ class Follower:
         if self._thread.ident is not None:
             self._thread.join(4 * self._database.timeout_s)
 
+    @property
+    def upto(self) -> str:
+        """How far the feed has been read, for people."""
+        return self._replica.fact(_SEQ)
+
     def follow(self) -> None:
         """Bring the replica up to date now, on the calling thread. Raises StorageError."""
         with self._database.using("following the shared cache") as db:
@@ -104,8 +109,7 @@ class Follower:
 
     def _listen(self, db: Rows) -> None:
         name = sql.Identifier(channel(self._database.schema))
-        with self._database.watching(db):
-            db.execute(sql.SQL("LISTEN {}").format(name))
+        db.execute(sql.SQL("LISTEN {}").format(name))
         while not self._stopping.is_set():
             self._follow(db)
             if self._told:
@@ -120,14 +124,24 @@ class Follower:
 
     def _follow(self, db: Rows) -> None:
         with self._following:
-            with self._database.watching(db):
-                epoch, floor = epoch_of(db), floor_of(db)
+            epoch, floor = epoch_of(db), floor_of(db)
             if self._replica.lost or epoch != self._replica.fact(_EPOCH) or self._place() < floor:
                 self._compare(db, epoch)
             self._read_on(db, self._place())
-            with self._database.watching(db):
-                self._take_over_uses(db)
-                self._compact(db)
+            self._look_at_doubtful(db)
+            self._take_over_uses(db)
+            self._compact(db)
+
+    def _look_at_doubtful(self, db: Rows) -> None:
+        doubtful = self._replica.doubtful
+        if doubtful:
+            found = states_of(db, list(doubtful))
+            self._replica.keep(found)
+            known = {one.entry_id for one in found}
+            for entry_id, looks in list(doubtful.items()):
+                doubtful[entry_id] = looks - 1
+                if entry_id in known or looks <= 1:
+                    del doubtful[entry_id]
 
     def _compact(self, db: Rows) -> None:
         now = time.monotonic()
@@ -142,7 +156,7 @@ class Follower:
 
     def _read_on(self, db: Rows, settled: Place) -> None:
         before, at = settled, settled
-        while lines := self._lines(db, at):
+        while lines := read_on(db, at, _LINES_AT_ONCE):
             self._heed(db, [line for line in lines if line.at.seq not in self._early])
             done = [line.at for line in lines if line.settled]
             if done:
@@ -156,10 +170,6 @@ class Follower:
             if len(lines) < _LINES_AT_ONCE or self._stopping.is_set():
                 break
 
-    def _lines(self, db: Rows, after: Place) -> list[Line]:
-        with self._database.watching(db):
-            return read_on(db, after, _LINES_AT_ONCE)
-
     def _heed(self, db: Rows, lines: Sequence[Line]) -> None:
         by_what: dict[str, list[str]] = {}
         for line in lines:
@@ -169,21 +179,19 @@ class Follower:
         changed = collections.Counter(map(int, by_what.get("entry", ())))
         news = {entry_id for entry_id, lines in changed.items() if self._replica.is_news(entry_id, lines)}
         self._take_over(db, news - set(removed))
-        with self._database.watching(db):
-            if judged := by_what.get("judgement"):
-                self._replica.judge(judgements_of(db, map(int, judged)))
-            if "calibration" in by_what:
-                self._measure(db)
-            if told := by_what.get("preset"):
-                found = presets_of(db, told)
-                self._replica.preset(found, set(told) - {row[0] for row in found})
+        if judged := by_what.get("judgement"):
+            self._replica.judge(judgements_of(db, map(int, judged)))
+        if "calibration" in by_what:
+            self._measure(db)
+        if told := by_what.get("preset"):
+            found = presets_of(db, told)
+            self._replica.preset(found, set(told) - {row[0] for row in found})
 
     def _take_over(self, db: Rows, ids: Iterable[int]) -> None:
         wanted = sorted(ids)
         for start in range(0, len(wanted), _STATES_AT_ONCE):
             part = wanted[start : start + _STATES_AT_ONCE]
-            with self._database.watching(db):
-                found = states_of(db, part)
+            found = states_of(db, part)
             self._replica.keep(found)
             self._replica.forget(set(part) - {one.entry_id for one in found})
             if self._stopping.is_set():
@@ -222,11 +230,10 @@ class Follower:
         self._replica.forget((entry_id for entry_id in here if here[entry_id] != there.get(entry_id)), for_good=False)
         # also what is known already: marks, renditions and vectors may differ
         self._take_over(db, there)
-        with self._database.watching(db):
-            judged = db.execute(f"SELECT {JUDGED} ORDER BY seq").fetchall()
-            self._replica.judge([judgement(row) for row in judged])
-            self._measure(db)
-            self._replica.preset(presets_of(db))
+        judged = db.execute(f"SELECT {JUDGED} ORDER BY seq").fetchall()
+        self._replica.judge([judgement(row) for row in judged])
+        self._measure(db)
+        self._replica.preset(presets_of(db))
         self._replica.note(_SEQ, f"{place.xid} {place.seq}")
         self._replica.note(SHARED_ID, epoch.split("/")[2])
         self._replica.note(_EPOCH, epoch)
@@ -234,6 +241,5 @@ class Follower:
 
 
     def _files_after(self, db: Rows, last: int) -> list[tuple[int, str]]:
-        with self._database.watching(db):
-            rows = db.execute("SELECT id, file FROM entries WHERE id > %s ORDER BY id LIMIT 20000", (last,))
-            return [(entry_id, file) for entry_id, file in rows]
+        rows = db.execute("SELECT id, file FROM entries WHERE id > %s ORDER BY id LIMIT 20000", (last,))
+        return [(entry_id, file) for entry_id, file in rows]

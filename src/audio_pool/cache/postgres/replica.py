@@ -52,6 +52,8 @@ FOLDER = "replica"
 """Beneath the cache directory; the indexes are built from it and lie in it."""
 PresetRow = tuple[str, str, int, float, str, str]
 """Id, type, priority, time, engines, content: the columns of the table."""
+_LOOKS = 20
+"""A commit whose connection is gone is over by then."""
 _GONE_KEPT = 100_000
 _PARTS = 200
 """Entries of one transaction."""
@@ -77,6 +79,8 @@ class Replica:
         """A state is taken over as a whole before the next."""
         self._own: collections.Counter[int] = collections.Counter()
         """New entries of this process whose line was not met yet."""
+        self.doubtful: dict[int, int] = {}
+        """New entries whose commit was not heard of, with the looks at them that are left."""
         self.lost = False
         """Something could not be taken over: everything is to be compared."""
         self.database = Database(
@@ -140,6 +144,12 @@ class Replica:
     def expect(self, entry_id: int) -> None:
         """Note before its commit that a new entry is taken over by its keeper: its line in the feed is no news."""
         self._own[entry_id] += 1
+
+    def doubt(self, ids: Iterable[int]) -> None:
+        """Note that it is not known what became of new entries: whoever follows has a look at them."""
+        for entry_id in ids:
+            self._own.pop(entry_id, None)
+            self.doubtful[entry_id] = _LOOKS
 
     def is_news(self, entry_id: int, lines: int) -> bool:
         """Return True where so many lines about an entry say more than what was taken over without them."""

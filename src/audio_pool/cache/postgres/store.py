@@ -16,7 +16,7 @@ import secrets
 from pathlib import Path
 
 from audio_pool.cache.blobs import BlobStore
-from audio_pool.cache.objects.opening import open_files
+from audio_pool.cache.objects.opening import open_files, warm_from
 from audio_pool.cache.postgres.checks import PostgresChecks
 from audio_pool.cache.postgres.claims import PostgresClaims
 from audio_pool.cache.postgres.database import PostgresDatabase, Unreachable
@@ -86,6 +86,7 @@ class PostgresStore:
         self._database = PostgresDatabase(shared)
         with contextlib.ExitStack() as undo:
             undo.callback(self._database.close)
+            warm_from(self.blobs, root / FOLDER / FILE)
             self._replica = replica = Replica(root / FOLDER, self.blobs, patience_s=patience_s)
             undo.callback(replica.close)
             self._follower = Follower(self._database, replica)

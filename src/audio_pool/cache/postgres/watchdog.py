@@ -1,6 +1,6 @@
 """An end for every wait for the database: also where it neither answers nor closes the connection.
 
-Owns: Watchdog: which connections are waited on, and until when.
+Owns: WatchedConnection, and which connections are waited on until when.
 Must not know: what is asked.
 
 The server bounds a statement's time, and the kernel finds out that a host is gone. Neither helps where the server's
@@ -19,12 +19,12 @@ from typing import Any
 
 import psycopg
 
-__all__ = ["Watchdog"]
+__all__ = ["WatchedConnection", "shut"]
 
 _EVERY_S = 0.25
 
 
-class Watchdog:
+class _Watchdog:
     """Connections that somebody waits on; its thread lives while there are any."""
 
     def __init__(self) -> None:
@@ -67,3 +67,17 @@ def shut(db: psycopg.Connection[Any]) -> None:
     """Let whoever waits on a connection hear at once that it is over; on any thread."""
     with contextlib.suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(db.fileno())) as same:
         same.shutdown(socket.SHUT_RDWR)
+
+
+_WATCHDOG = _Watchdog()
+
+
+class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):  # type: ignore[misc]  # where psycopg is not installed
+    """A connection of which no single wait lasts for ever; however many of them a transaction consists of."""
+
+    limit_s = 30.0
+
+    def wait(self, *args: Any, **options: Any) -> Any:  # opaque: psycopg's own, which all its waiting goes through
+        """Wait as psycopg does; shut the connection where that lasts for too long."""
+        with _WATCHDOG.watching(self, self.limit_s):
+            return super().wait(*args, **options)
