@@ -23,8 +23,9 @@ from tests.support.waiting import eventually
 from audio_pool.cache.files import LocalFiles
 from audio_pool.cache.manage import AudioSemanticCache
 from audio_pool.cache.objects.bucket import Bucket, Missing, Unreachable
+from audio_pool.cache.objects.collector import Collector
 from audio_pool.cache.objects.files import ObjectFiles
-from audio_pool.cache.objects.names import content_of
+from audio_pool.cache.objects.names import content_of, trash_of
 from audio_pool.cache.objects.opening import open_files
 from audio_pool.cache.objects.place import ObjectPlace, read_place
 from audio_pool.cache.sqlite.backup import backup, restore
@@ -321,6 +322,30 @@ def test_backups_bring_what_is_not_here(server: ObjectServer, tmp_path: Path) ->
         assert cache.get_cache_stats().missing_files == 0
         for item in cache.list_cache_items():
             assert item["file_exists"]
+
+
+def test_what_is_put_aside_comes_back_when_it_is_asked_for(server: ObjectServer, tmp_path: Path) -> None:
+    """As if a collector had been killed after it had deleted an object that was named meanwhile."""
+    place = server.place()
+    store = opened(tmp_path / "cache", place)
+    entries = [store.entries.put(sound(store.blobs.incoming, f"sound {n}", seed=n), {}) for n in range(2)]
+    file, size = kept_file(store, entries[0].id)
+    content = content_of(file)
+    assert content is not None
+    bucket = files_of(store).bucket
+    bucket.copy(content.key, f"{trash_of(content.key)}/killed")
+    bucket.delete([content.key])
+    Path(entries[0].path).unlink()
+    store.blobs.bring(file, size)
+    assert Path(entries[0].path).is_file() and content.key in server.keys(place)
+    collector = Collector(store, bucket, 0.0)
+    other = content_of(kept_file(store, entries[1].id)[0])
+    assert other is not None and entries[1].id is not None
+    store.entries.remove([entries[1].id])
+    assert collector.collect().put_aside == 1
+    collector.collect()
+    assert {key for key in server.keys(place) if key.endswith(".flac")} == {content.key}
+    store.close()
 
 
 def test_a_folder_is_an_object_store_like_any_other(tmp_path: Path) -> None:
