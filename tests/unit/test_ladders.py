@@ -7,6 +7,7 @@ from tests.support.recipes import recipe
 from tests.unit.scheduler_world import World, hit, jobs_of, plan
 
 from audio_pool.errors import EngineError, QualityError
+from audio_pool.reports import CacheType
 from audio_pool.scheduler import events
 from audio_pool.scheduler.actions import SendReply
 from audio_pool.scheduler.answers import HitFile, StoredSound
@@ -36,9 +37,13 @@ def world(*, credit: int = 1, **limits: int) -> World:
     return World([plan("gpu", "tone", credit=credit), plan("cpu", "hum", credit=credit)], **limits).start()
 
 
+def found(cache_type: CacheType) -> HitFile:
+    kept = hit(7)
+    return msgspec.structs.replace(kept, metadata=msgspec.structs.replace(kept.metadata, cache_type=cache_type))
+
+
 def looser() -> HitFile:
-    found = hit(7)
-    return msgspec.structs.replace(found, metadata=msgspec.structs.replace(found.metadata, cache_type="looser"))
+    return found("looser")
 
 
 def tasks(one: World, worker: str) -> list[int]:
@@ -80,6 +85,13 @@ def test_what_is_kept_answers_at_once() -> None:
     assert one.forgotten == {asked + 1, asked + 2} and not tasks(one, "cpu")
 
 
+def test_what_is_near_by_the_usual_rules_answers_at_once_and_is_told_as_such() -> None:
+    one = world()
+    one.on_lookup = lambda _: found("semantic")
+    asked = one.ask_in_time(within_s=5.0, stand_in=BUILT_IN)
+    assert reply(one, asked).rung == "near" and reply(one, asked).upgrade == 0
+
+
 def test_a_sound_that_is_there_in_time_is_the_answer() -> None:
     one = world()
     learn(one, "tone", 1.0)
@@ -110,6 +122,18 @@ def test_the_built_in_engine_begins_in_time_and_answers_before_the_deadline() ->
     assert reply(one, asked).rung == "built_in"
     assert one.now <= until
     assert all(sent.cancelled for sent in one.process("gpu").tasks.values()), "nobody waits for the real one"
+
+
+def test_a_request_under_way_by_both_of_its_parts_is_one() -> None:
+    one = world()
+    learn(one, "tone", 10.0)
+    learn(one, "hum", 0.1)
+    one.submit(recipe=recipe(), lookup=False)
+    asked = one.ask_in_time(within_s=5.0, stand_in=BUILT_IN)
+    assert one.scheduler.ladders.doubles == 1 and len(one.scheduler.requests) == 3
+    wait_for(one, "cpu")
+    finish(one, "cpu")
+    assert reply(one, asked).rung == "built_in" and one.scheduler.ladders.doubles == 0
 
 
 def test_what_is_not_known_is_begun_at_once() -> None:

@@ -158,7 +158,7 @@ class StatusView:
         return PoolStatus(
             version=__version__,
             health=self.health().state,
-            requests=len(scheduler.requests),
+            requests=len(scheduler.requests) - scheduler.ladders.doubles,
             waiting=len(scheduler.waiting),
             workers={name: self._worker(name, worker, discreet) for name, worker in scheduler.workers.workers.items()},
             semantic=self._semantic().partition(":")[0] if discreet else self._semantic(),

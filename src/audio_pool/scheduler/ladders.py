@@ -198,6 +198,12 @@ class Ladders:
         """How many better sounds are under way for requests that have been answered."""
         return self._upgrades.total()
 
+    @property
+    def doubles(self) -> int:
+        """How many requests are under way by both of their parts."""
+        asked, live = (ladder.asked for ladder in self._open.values()), self._ledger.requests
+        return sum(x.stand_in is not None and x.stand_in.request in live and x.wanted.request in live for x in asked)
+
     # -- parts -------------------------------------------------------------------------------------
 
     def _wanted_is_done(self, ladder: _Ladder, reply: SendReply) -> None:
