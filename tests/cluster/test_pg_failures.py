@@ -24,7 +24,9 @@ from audio_pool.cache.postgres.database import Unreachable, Unsure
 from audio_pool.cache.postgres.migrations import SCHEMA_VERSION
 from audio_pool.cache.shared import SharedStore, read_shared
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.errors import InvalidRequest, StorageError
+from audio_pool.cache.sqlite.backup import backup
+from audio_pool.cache.sqlite.rebuild import rebuild
+from audio_pool.errors import InvalidRequest, NotSupported, StorageError
 
 
 def test_hits_go_on_while_the_database_is_gone_and_everything_heals(heads: Heads, postgres: PostgresServer) -> None:
@@ -229,6 +231,9 @@ def test_no_message_holds_the_password_and_the_directory_says_where_its_rows_are
     entry = keep(a, "known to the manager")
     with contextlib.closing(open_store(directory, create=False)) as managed:
         assert managed.entries.entry(entry.id or 0) == a.store.entries.entry(entry.id or 0)
+    for refused_here in (lambda: backup(directory, directory / "x.tar"), lambda: rebuild(directory)):
+        with pytest.raises(NotSupported, match="in PostgreSQL"):
+            refused_here()
     gone = url.replace("host=", "host=/nowhere")
     with pytest.raises(StorageError) as refused:
         heads.open("b", SharedStore(url=gone, connect_timeout_s=0.5))

@@ -67,10 +67,10 @@ def refuse_shared(directory: Path | str, doing: str, instead: str) -> None:
 
 def write_shared(directory: Path, shared: SharedStore | None) -> None:
     """Say where a directory's rows are, as a whole or not at all; None: in itself, as without this. Raises OSError."""
+    if read_shared(directory) == shared:
+        return
     if shared is None:
         (directory / FILE).unlink(missing_ok=True)
-        return
-    if read_shared(directory) == shared:
         return
     part = directory / f".{FILE}.{secrets.token_hex(4)}"
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
