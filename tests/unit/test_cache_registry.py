@@ -100,6 +100,7 @@ def test_what_was_made_and_not_kept_is_known_as_well(cache: SoundCache) -> None:
     assert [(known.entry_id, known.made.recipe_id) for known in found] == [(None, entry.recipe.identity())]
 
 
+@pytest.mark.sqlite
 def test_what_cannot_be_noted_is_delivered_all_the_same(cache: SoundCache) -> None:
     one = msgspec.structs.replace(finished(cache, "rain", 1), accepted=False)
     harm(Path(cache.store.location), "DROP TABLE registry_files")
