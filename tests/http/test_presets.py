@@ -52,6 +52,7 @@ def test_conditions_keep_two_who_change_it_from_undoing_each_other(http: httpx.C
     assert second.status_code == 200 and second.headers["etag"] != first.headers["etag"]
     late = http.put(name, json=WORDS, headers={"if-match": first.headers["etag"]})
     assert late.status_code == 412 and late.headers["content-type"] == "application/problem+json"
+    assert late.json()["code"] == "conflict"
     assert http.delete(name, headers={"if-match": first.headers["etag"]}).status_code == 412
     assert http.get(name).json()["content"] == {"after": "outdoors"}
     assert http.delete(name, headers={"if-match": second.headers["etag"]}).status_code == 200

@@ -162,6 +162,17 @@ def test_a_looser_match_is_marked_and_another_thing_is_never_offered(pool: Audio
     eventually(lambda: not pool.status().requests, "nobody waits")
 
 
+def test_what_stands_in_tells_what_presets_said_to_its_own_engine(pool: AudioPool, gate: Gate) -> None:
+    pending = pool.submit(f"{gate.prompt} a dog barks", presets=["cathedral"], stand_in=True, force=True)
+    first = pending.result(PATIENCE_S).metadata
+    assert first.engine == "procedural" and first.options == {"space": "hall"}
+    assert first.presets[0].contributed["scene"]["space"] == {"options": {"space": "hall"}}
+    gate.open()
+    assert pending.upgraded is not None
+    better = pending.upgraded.result(PATIENCE_S).metadata
+    assert better.presets[0].contributed["scene"]["space"] == {"words": "hall acoustics"}
+
+
 def test_nothing_stands_in_for_a_sound_of_a_given_one_or_for_spoken_words(
     pool: AudioPool, gate: Gate, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 from msgspec import UNSET, Struct, UnsetType
 
-from audio_pool.errors import AudioPoolError, BadMessage, Busy, CallerError, NotFound, Refused
+from audio_pool.errors import AudioPoolError, BadMessage, Busy, CallerError, Conflict, NotFound, Refused
 from audio_pool.gateway.told import public_error
 
 __all__ = [
@@ -169,6 +169,8 @@ def error_of(exc: Exception) -> AudioPoolError:
             return NotFound("there is nothing at this address")
         if exc.status_code == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return TooLarge("the body has more bytes than are taken (http.max_body_bytes)")
+        if exc.status_code == http.HTTPStatus.PRECONDITION_FAILED:
+            return Conflict(detail)
         return BadMessage(detail) if exc.status_code < 500 else AudioPoolError(detail)
     log.error("a request failed", exc_info=exc)
     return AudioPoolError("something went wrong in the gateway; its log says what")

@@ -30,6 +30,8 @@ __all__ = ["InTime", "UpgradeSink", "Upgraded", "told_in_time", "wants_in_time"]
 _BUILT_IN = DefaultsConfig().engine
 """Implementation of the engine that a pool without a configuration has: it needs no weights and is quick."""
 
+_LEFT_OUT = "preset_left_out: "
+
 
 class Upgraded(Protocol):
     """Makes the sink of a better sound."""
@@ -53,13 +55,24 @@ def told_in_time(metadata: SoundMetadata, reply: SendReply, requests: RequestTab
     upgrade = requests.get(reply.upgrade) if reply.upgrade else None
     if upgrade is not None and isinstance(upgrade.sink, UpgradeSink):
         metadata = structs.replace(metadata, upgrade_id=upgrade.sink.announce(reply.upgrade))
-    if reply.rung is not None:
-        return structs.replace(metadata, rung=reply.rung, approximate=reply.rung in ("looser", "built_in"))
     answered = requests.get(reply.request)
+    if reply.rung is not None:
+        if reply.rung == "built_in" and answered is not None and answered.stood_in_by is not None:
+            metadata = _with_own_presets(metadata, answered.stood_in_by)
+        return structs.replace(metadata, rung=reply.rung, approximate=reply.rung in ("looser", "built_in"))
     if answered is not None and isinstance(answered.sink, UpgradeSink):
         first = answered.sink.first.request_id
         return structs.replace(metadata, approximate=False, upgrade_of=first)
     return metadata
+
+
+def _with_own_presets(metadata: SoundMetadata, stand_in: ResolvedRequest) -> SoundMetadata:
+    """Return what is told of a sound of the built-in engine: presets say other things to it than to the one asked."""
+    if metadata.presets is UNSET:
+        return metadata
+    others = (one for one in metadata.warnings if not one.startswith(_LEFT_OUT))
+    own = (one for one in stand_in.warnings if one.startswith(_LEFT_OUT))
+    return structs.replace(metadata, presets=stand_in.presets, warnings=(*others, *own))
 
 
 class UpgradeSink(Struct):
@@ -147,7 +160,7 @@ class InTime:
 
         whole.on_answered = answered
         looser = cached and not request.force and not resolved.query.speech and request.init_audio is None
-        built_in = self._built_in(resolved, config, signing)
+        built_in = whole.stood_in_by = self._built_in(resolved, config, signing)
         stand_in: events.Submit | None = None
         if built_in is not None or looser:
             made_by = built_in or resolved

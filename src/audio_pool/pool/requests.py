@@ -70,6 +70,8 @@ class OpenRequest(Struct, kw_only=True):
     """It is part of another request, and heard of by nobody until that is answered."""
     likened_to: ResolvedRequest | None = None
     """What it stands in for."""
+    stood_in_by: ResolvedRequest | None = None
+    """What the built-in engine makes in its place, where it is to be answered in time."""
     question: bool = False
     """It is about another request: nobody can mean it by its name."""
     known: str = ""
