@@ -137,7 +137,7 @@ def sound_in(facts: Json, *, frames: int, sample_rate: int) -> tuple[Recipe, Sou
         recipe = msgspec.convert(facts["recipe"], Recipe) if "recipe" in facts else None
         recipe = recipe or _recipe_of_plain_facts(facts, frames, sample_rate)
         rest = facts.get("metadata", {})
-        if recipe is None or not isinstance(rest, dict):
+        if recipe is None or not isinstance(rest, dict) or recipe.frames < 1 or recipe.sample_rate < 1:
             return None
         plain = {key: facts[key] for key in _PLAIN if key in facts}
         return recipe, msgspec.convert({"sample_rate": sample_rate, **plain, **rest}, SoundMetadata)

@@ -46,12 +46,17 @@ def plain_tags(comment: str) -> dict[str, str]:
 
 
 def facts_in(comment: str) -> dict[str, Any] | None:  # opaque: a comment may come from anywhere
-    """Return the mapping that a comment holds as JSON; None where it holds none, or one nested beyond reason."""
+    """Return the mapping that a comment holds as JSON; None where it holds none, or what cannot be handed on.
+
+    That is one nested beyond reason, and one with half a character (a surrogate without the other).
+    """
     if comment.count("{") + comment.count("[") > _DEEPEST * _DEEPEST:
         return None
     try:
         value = json.loads(comment)
-    except (ValueError, RecursionError):
+        if "\\ud" in comment.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):  # a UnicodeEncodeError is a ValueError
         return None
     return value if isinstance(value, dict) else None
 

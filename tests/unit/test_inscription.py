@@ -60,3 +60,11 @@ def test_an_older_comment_of_a_recipe_that_cannot_be_guessed_gives_one_without_a
 )
 def test_what_is_not_ours_or_damaged_gives_nothing(facts: dict) -> None:  # type: ignore[type-arg]
     assert sound_in(facts, frames=100, sample_rate=44_100) is None
+
+
+def test_a_recipe_of_no_frames_or_of_no_rate_is_none() -> None:
+    made = json.loads(comment_of(recipe(), METADATA))
+    for forged in ({"sample_rate": 0}, {"frames": 0}, {"frames": -5}, {"sample_rate": -44_100}):
+        assert sound_in({**made, "recipe": {**made["recipe"], **forged}}, frames=1, sample_rate=8000) is None
+    plain = {"made_by": "audio_pool", "prompt": "rain", "engine": "procedural"}
+    assert sound_in(plain, frames=0, sample_rate=8000) is None

@@ -174,6 +174,14 @@ def test_an_mp3_says_what_encoded_it_behind_what_made_it_and_another_programs_ta
         id3_frames.add_tags(path, "", {"MODEL": "x"})
 
 
+def test_a_comment_with_half_a_character_is_nobodys_and_one_with_whole_ones_is_read() -> None:
+    """Half of a pair can be sent nowhere: one such file would end a look at a whole folder."""
+    for text in ('{"recipe_id":"\\ud800"}', '{"a":[{"\\uDC00b":1}]}'):
+        assert facts_in(text) is None
+    assert facts_in('{"a":"\\ud83d\\ude00"}') == {"a": "\U0001f600"}
+    assert facts_in('{"a":"\\\\ud800"}') == {"a": "\\ud800"}
+
+
 def test_an_mp3s_comment_is_read_under_the_name_that_ffmpeg_gives_it(tmp_path: Path) -> None:
     """It writes no COMM: what it copies, or encodes from another format, has the comment in a TXXX frame."""
     path, told = tmp_path / "a.mp3", comment()

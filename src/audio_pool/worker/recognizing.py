@@ -145,7 +145,8 @@ def _given(path: str, roots: Roots, name: str) -> Given:
     if wrong := unusable(given.audio):
         raise InvalidAudio(f"{name}: given a sound with {wrong}", hint="samples lie between -1 and 1")
     if given.audio.shape[1] < _SHORTEST_S * given.facts["sample_rate"]:
-        raise InvalidAudio(f"{name}: given {given.facts['duration_s']:g} s, allowed is {_SHORTEST_S:g} s or more")
+        given_s = given.audio.shape[1] / given.facts["sample_rate"]  # a header may not say it
+        raise InvalidAudio(f"{name}: given {given_s:g} s, allowed is {_SHORTEST_S:g} s or more")
     return given
 
 
