@@ -94,6 +94,17 @@ def test_what_decided_the_sound_is_in_its_file(pool: AudioPool, tmp_path: Path, 
     assert (found.equal, found.same_bytes) == (True, True), found
 
 
+def test_a_candidate_that_was_not_chosen_is_made_again_and_not_the_chosen_one(pool: AudioPool, tmp_path: Path) -> None:
+    """Its recipe is theirs all: only the seed tells which of them it is."""
+    asked = {**RAIN, "engine": "mock", "candidates": 2, "keep_candidates": True, "prompt": "either"}
+    result = pool.generate({**asked, "format": "wav"}, timeout_s=PATIENCE_S)
+    assert result.metadata.candidates_kept
+    for one in result.metadata.candidates_kept:
+        file = tmp_path / f"{one.number}.wav"
+        file.write_bytes(pool.candidates.file(result.request_id, one.number, delivery="inline").data)  # type: ignore[arg-type]
+        assert again(pool, file).same_bytes
+
+
 def test_what_was_kept_with_other_tags_is_written_anew_with_the_same_samples(pool: AudioPool, tmp_path: Path) -> None:
     """So are files of versions that wrote no tags: nothing is noted of theirs."""
     fields = {"prompt": "a bell", "seed": 5, "namespace": "former"}

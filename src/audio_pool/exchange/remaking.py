@@ -24,6 +24,7 @@ from audio_pool.exchange.recipe_in_file import FileRecipe, recipe_of_facts
 from audio_pool.inscription import is_private
 from audio_pool.pending import Pending
 from audio_pool.plain_mapping import PlainMapping
+from audio_pool.results import AudioResult
 from audio_pool.validation import parse
 
 __all__ = ["Remade", "remade"]
@@ -189,12 +190,11 @@ class _Making:
         fields = told.request() if told.master is None else told.master_request()
         if told.recipe.init_audio_sha256 is not None:
             fields["init_audio"] = str(self._given(told.recipe.init_audio_sha256))
-        pending = self._pool.submit(
-            {**fields, "force": True, "store": self._store, "on_quality_failure": "best", "min_quality": 0.0},
-            timeout_s=self._timeout_s,
-            delivery="inline",
-        )
-        result = pending.result(self._timeout_s + 10.0)
+        result = self._result(fields)
+        seed = told.metadata.seed
+        if told.recipe.candidates > 1 and seed is not None and seed != result.metadata.seed:
+            # the file is of one that was not chosen, which its recipe does not say
+            result = self._result({**fields, "seed": seed, "candidates": 1})
         device = result.metadata.worker.device.partition(":")[0]
         if told.device and device != told.device:
             self._differs(f"device: made on {told.device}, now on {device}")
@@ -207,6 +207,14 @@ class _Making:
         out = self._folder / f"{self._made}.rendition.{told.rendition.format}"
         Mastering().render(path, told.rendition, out, loop=told.recipe.loop, comment="")
         return out
+
+    def _result(self, fields: Facts) -> AudioResult:
+        pending = self._pool.submit(
+            {**fields, "force": True, "store": self._store, "on_quality_failure": "best", "min_quality": 0.0},
+            timeout_s=self._timeout_s,
+            delivery="inline",
+        )
+        return pending.result(self._timeout_s + 10.0)
 
     def _written(self, data: bytes, format_: str) -> Path:
         self._made += 1
