@@ -18,9 +18,16 @@ from audio_pool.transport.task_files import Output, inputs_of, moved, output_of
 from audio_pool.transport.tensors import SlotReader, to_frames
 from audio_pool.transport.worker_messages import TaskDone
 
-__all__ = ["inlined", "put_back", "read_inputs"]
+__all__ = ["inlined", "needs_reading", "put_back", "read_inputs"]
 
 Frame = bytes | memoryview
+
+
+def needs_reading(task: Task) -> bool:
+    """Return True for a task that reads files, or tensors of slots."""
+    return bool(inputs_of(task)) or (
+        isinstance(task, MasterTask) and any(one.tensor is not None for one in task.candidates)
+    )
 
 
 def inlined(task: Task, frames: list[Frame], slots: SlotReader) -> tuple[Task, list[Frame]]:

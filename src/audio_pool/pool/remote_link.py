@@ -23,7 +23,7 @@ from pathlib import Path
 from msgspec import structs
 
 from audio_pool.errors import AudioPoolError, BadMessage, StorageError
-from audio_pool.pool.remote_files import inlined, put_back, read_inputs
+from audio_pool.pool.remote_files import inlined, needs_reading, put_back, read_inputs
 from audio_pool.results import Failure
 from audio_pool.tasks import GenerateTask, Task
 from audio_pool.transport import packing
@@ -115,6 +115,8 @@ class RemoteLink:
         # one thread: tasks reach a worker in the order in which they were sent, whatever has to be read for them
         self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-remote-reading")
         self._writing = ThreadPoolExecutor(max_workers=2, thread_name_prefix="audio-pool-remote-writing")
+        self._unread, self._unread_lock = 0, threading.Lock()
+        """Tasks for which something is being read."""
         self._tell_at = 0.0
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="audio-pool-remote", daemon=True)
@@ -138,7 +140,13 @@ class RemoteLink:
             worker, incarnation = _owner(identity)
             self._under_way[worker, incarnation, message.task_id, message.attempt] = message.task
             run, given = message, list(frames)
-            _submit(self._reading, lambda: self._send_task(identity, run, given))
+            with self._unread_lock:
+                at_once = not self._unread and not needs_reading(run.task)
+                self._unread += not at_once
+            if at_once:  # nothing waits to be read that it would overtake
+                self._send_with_files(identity, run, given, {})
+            else:
+                _submit(self._reading, lambda: self._send_task(identity, run, given))
         else:
             self._order(lambda: self._leave(identity, [packing.pack(message), *frames]))
 
@@ -280,9 +288,13 @@ class RemoteLink:
     def _send_task(self, identity: bytes, run: RunTask, frames: list[bytes | memoryview]) -> None:
         """Send a task with what it reads, and does not lie on its worker's machine."""
         placed: dict[str, str] = {}
-        if self.carry is not None and isinstance(run.task, GenerateTask):
-            placed = self._carried(self.carry, identity, [one.path for one in inputs_of(run.task)])
-        self._send_with_files(identity, run, frames, placed)
+        try:
+            if self.carry is not None and isinstance(run.task, GenerateTask):
+                placed = self._carried(self.carry, identity, [one.path for one in inputs_of(run.task)])
+            self._send_with_files(identity, run, frames, placed)
+        finally:
+            with self._unread_lock:
+                self._unread -= 1
 
     def _carried(self, carry: Carry, identity: bytes, paths: Sequence[str]) -> dict[str, str]:
         """Have files brought by another way; return where they lie now. What is not there in time is none of them."""
