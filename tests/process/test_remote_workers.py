@@ -30,7 +30,7 @@ WORKERS = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     place = tmp_path_factory.mktemp("server")
-    limits = {"heartbeat_s": 0.2, "restart_backoff_s": 0.05}
+    limits = {"heartbeat_s": 0.5, "restart_backoff_s": 0.05}
     with Served(
         place,
         cluster={"launcher": "tcp", "link_mbit": 50.0},

@@ -141,14 +141,15 @@ class RemoteLink:
             self._under_way[worker, incarnation, message.task_id, message.attempt] = message.task
             run, given = message, list(frames)
             with self._unread_lock:
-                at_once = not self._unread and not needs_reading(run.task)
+                at_once = not (self._unread or given or needs_reading(run.task))
                 self._unread += not at_once
             if at_once:  # nothing waits to be read that it would overtake
                 self._send_with_files(identity, run, given, {})
             else:
                 _submit(self._reading, lambda: self._send_task(identity, run, given))
         else:
-            self._order(lambda: self._leave(identity, [packing.pack(message), *frames]))
+            pieces = self._parting.parted([packing.pack(message), *frames])
+            self._order(lambda: self._leave(identity, pieces))
 
     def receive(self) -> Iterator[Arrived]:
         """Yield messages that have arrived, not too many at once."""
@@ -252,8 +253,8 @@ class RemoteLink:
         self._arrived.put(arrived)
         self.waker.wake()
 
-    def _leave(self, identity: bytes, frames: Frames) -> None:
-        self._leaving.setdefault(identity, collections.deque()).append(self._parting.parted(frames))
+    def _leave(self, identity: bytes, pieces: Iterator[list[bytes | memoryview]]) -> None:
+        self._leaving.setdefault(identity, collections.deque()).append(pieces)
         self._flush(identity)
 
     def _flush(self, identity: bytes) -> None:
@@ -320,14 +321,15 @@ class RemoteLink:
             task, tensors = inlined(run.task, frames, self._slots)
             files = read_inputs(task, set(placed))
             sent = structs.replace(run, task=task, grants=(), files=tuple(files), placed=dict(placed))
-            message: list[bytes | memoryview] = [packing.pack(sent), *tensors, *files.values()]
+            # here, not where messages are received: compressing sounds would keep heartbeats from being heard
+            pieces = iter(list(self._parting.parted([packing.pack(sent), *tensors, *files.values()])))
         except Exception as exc:
             if not isinstance(exc, AudioPoolError):
                 log.exception("task %d could not be sent to a remote worker", run.task_id)
                 exc = StorageError(f"the task could not be sent to its worker: {exc}")
             self._fail(identity, run.incarnation, run.task_id, run.attempt, exc)
         else:
-            self._order(lambda: self._leave(identity, message))
+            self._order(lambda: self._leave(identity, pieces))
 
     def _put_back(self, identity: bytes, done: TaskDone, task: Task, frames: list[bytes | memoryview]) -> None:
         try:
