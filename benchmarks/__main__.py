@@ -47,6 +47,9 @@ def main(asked: list[str]) -> int:
     if "--list" in asked:
         print("\n".join(names()))
         return 0
+    if unknown := [name for name in asked if name not in names()]:
+        print(f"no such benchmark: {', '.join(unknown)}; there are: {', '.join(names())}", file=sys.stderr)
+        return 2
     figures: dict[str, Any] = {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "python": platform.python_version(),
