@@ -57,7 +57,11 @@ def main(asked: list[str]) -> int:
     }
     failed = []
     for name in asked or names():
-        module = importlib.import_module(f"benchmarks.{name}")
+        try:
+            module = importlib.import_module(f"benchmarks.{name}")
+        except ModuleNotFoundError as error:
+            print(f"\n== {name}: skipped, {error.name} is not installed", flush=True)
+            continue
         if not hasattr(module, "rows"):
             continue
         print(f"\n== {name}: {(module.__doc__ or '').strip().splitlines()[0]}", flush=True)
