@@ -3780,8 +3780,11 @@ export interface components {
          */
         WorkersOrdered: {
             workers: string[];
-            /** @enum {unknown} */
-            state: "drained" | "lent" | "removed" | "resumed" | "starting";
+            /**
+             * @description scaled: `workers` are those that there are from now on; some start, others do what they hold and end.
+             * @enum {unknown}
+             */
+            state: "drained" | "lent" | "removed" | "resumed" | "scaled" | "starting";
         };
     };
     responses: never;

@@ -69,7 +69,7 @@ class FedChannel:
     def receive_with_pid(self) -> tuple[list[bytes], int] | None:
         return (self.incoming.popleft(), 7) if self.incoming else None
 
-    def send_to(self, identity: bytes, frames: list[bytes]) -> SendResult:
+    def send_to(self, identity: bytes, frames: list[bytes], *, copy: bool = True) -> SendResult:
         self.sent.append((identity, frames))
         return SendResult.SENT
 
