@@ -56,7 +56,7 @@ def test_a_preset_is_written_changed_used_and_removed(tab: Tab) -> None:
 
 
 def test_presets_are_picked_by_keys_and_taken_away_again(open_tab: OpenTab) -> None:
-    page = open_tab(height=1600).open("/#make")
+    page = open_tab(height=1800).open("/#make")
     page.locator("summary").filter(has_text="More").click()
     picker = page.get_by_label("Presets", exact=True)
     picker.select_option("cave")
