@@ -132,7 +132,7 @@ class Bucket:
                 self._obs.head(self._store, "there-is-no-such-object")
             except FileNotFoundError:
                 break
-            except Exception:
+            except Exception:  # whatever it is: the log has told it, and calls that need it fail at once
                 continue
             break
         with self._lock:
