@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from tests.support.old_cache import OldCache
 from audio_pool.cache import usage as module
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.sqlite import uses as sqlite_uses
+from audio_pool.cache.sqlite.database import Database
+from audio_pool.cache.stats import stats_of
 from audio_pool.cache.usage import Usage
 from audio_pool.cache.uses import Answers, Counted
 from audio_pool.cache.verify import verify
@@ -58,6 +61,24 @@ def test_a_kept_sound_begins_with_its_cost_and_no_hits(cache: SoundCache) -> Non
     use = cache.store.uses.of([entry_id, 99])
     assert set(use) == {entry_id}
     assert (use[entry_id].hits, use[entry_id].cost_s) == (0, 1.5)
+
+
+@pytest.mark.sqlite
+def test_answers_written_down_while_they_are_told_count_everywhere_or_nowhere(
+    cache: SoundCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = Database.query
+
+    def meanwhile(self: Database, *what: Any) -> Any:
+        cache.usage.answered("exact", 1.0)
+        cache.usage.write_down()
+        return query(self, *what)
+
+    monkeypatch.setattr(Database, "query", meanwhile)
+    told = stats_of(cache.store, clock.now, renders=(), apart=())
+    assert told.answers["exact"] > 0
+    for over in (told.hourly, told.daily):
+        assert {"exact": sum(one.answers["exact"] for one in over)} == told.answers
 
 
 def test_hits_are_counted_in_memory_and_written_in_one_go(cache: SoundCache, clock: Clock) -> None:

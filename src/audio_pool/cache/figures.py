@@ -6,11 +6,12 @@ Must not know: any database, what the figures are shown in.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol, Self
 
 from audio_pool.cache.uses import Answers, Missed
 
-__all__ = ["CLAP_STEP", "QUALITY_STEP", "Figures", "Kept", "UsedPrompt"]
+__all__ = ["CLAP_STEP", "QUALITY_STEP", "AnswersTold", "Figures", "Kept", "UsedPrompt"]
 
 QUALITY_STEP = 5
 """Points of the quality gate that count as one."""
@@ -37,14 +38,31 @@ class UsedPrompt(NamedTuple):
     """Seconds since 1970."""
 
 
+class AnswersTold(NamedTuple):
+    """Answers by stage, counted three times over."""
+
+    ever: list[Answers]
+    """``hour`` says nothing."""
+    hourly: list[Answers]
+    """The oldest hour first."""
+    daily: list[Answers]
+    """Likewise; ``hour`` is the day's first."""
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[str, int, str, int, float]]) -> Self:
+        """Return what is told by rows of: period, hour, stage, answers, seconds saved."""
+        told = cls([], [], [])
+        periods = {"ever": told.ever, "hour": told.hourly, "day": told.daily}
+        for period, *row in rows:
+            periods[period].append(Answers._make(row))
+        return told
+
+
 class Figures(Protocol):
     """Each question costs some rows, however large the cache is."""
 
-    def answered(self) -> list[Answers]:
-        """Return all answers by stage; ``hour`` says nothing."""
-
-    def answers_by_day(self, since_day: int) -> list[Answers]:
-        """Return the answers by day and stage, the oldest first; ``hour`` is the day's first."""
+    def answers(self, since_hour: int, since_day: int) -> AnswersTold:
+        """Return the answers of all times, of the hours and of the days, as they were at one moment."""
 
     def days(self) -> list[Kept]:
         """Return what was kept on each day, the oldest first."""

@@ -37,9 +37,9 @@ def stats_of(store: Store, now: float, *, renders: Sequence[Render], apart: Sequ
     """
     inventory, figures = store.inventory, store.figures
     totals = inventory.totals()
-    answered = figures.answered()
-    answers = {one.stage: one.answers for one in answered}
     hour = int(now // _HOUR_S)
+    told = figures.answers(hour - _HOURS + 1, hour // 24 - _DAYS + 1)
+    answers = {one.stage: one.answers for one in told.ever}
     days = figures.days()
     return CacheStats(
         total_items=totals.entries,
@@ -61,9 +61,9 @@ def stats_of(store: Store, now: float, *, renders: Sequence[Render], apart: Sequ
         cache_dir=store.location,
         answers={str(stage): count for stage, count in answers.items()},
         hit_rate=hit_rate({str(stage): count for stage, count in answers.items()}),
-        saved_generation_s=round(sum(one.saved_s for one in answered), 3),
-        hourly=_over(store.uses.answers(hour - _HOURS + 1)),
-        daily=_over(figures.answers_by_day(hour // 24 - _DAYS + 1)),
+        saved_generation_s=round(sum(one.saved_s for one in told.ever), 3),
+        hourly=_over(told.hourly),
+        daily=_over(told.daily),
         masters_size_mb=totals.size_bytes / _MB,
         kept_daily=tuple(
             KeptOver(start=float(one.day * _DAY_S), entries=one.entries, size_mb=one.size_bytes / _MB)

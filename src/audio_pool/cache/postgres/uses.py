@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from audio_pool.cache.entry import text_digest
-from audio_pool.cache.figures import UsedPrompt
+from audio_pool.cache.figures import AnswersTold, UsedPrompt
 from audio_pool.cache.postgres.database import PostgresDatabase
 from audio_pool.cache.postgres.migrations import Rows
 from audio_pool.cache.postgres.replica import Replica
@@ -180,16 +180,14 @@ class PostgresFigures(SqliteFigures):
         super().__init__(replica.database)
         self._shared = database
 
-    def answered(self) -> list[Answers]:
-        sql = "SELECT 0, stage, sum(count)::bigint, sum(saved_s) FROM answers GROUP BY stage ORDER BY stage"
-        return [Answers._make(row) for row in self._shared.read(sql)]
-
-    def answers_by_day(self, since_day: int) -> list[Answers]:
+    def answers(self, since_hour: int, since_day: int) -> AnswersTold:
         sql = (
-            "SELECT hour / 24 * 24, stage, sum(count)::bigint, sum(saved_s) FROM answers WHERE hour >= %s"
-            " GROUP BY 1, 2 ORDER BY 1, 2"
+            "SELECT 'ever', 0, stage, sum(count)::bigint, sum(saved_s) FROM answers GROUP BY stage"
+            " UNION ALL SELECT 'hour', hour, stage, count, saved_s FROM answers WHERE hour >= %s"
+            " UNION ALL SELECT 'day', hour / 24 * 24, stage, sum(count)::bigint, sum(saved_s) FROM answers"
+            " WHERE hour >= %s GROUP BY 2, 3 ORDER BY 2, 3"
         )
-        return [Answers._make(row) for row in self._shared.read(sql, (since_day * 24,))]
+        return AnswersTold.of(self._shared.read(sql, (since_hour, since_day * 24)))
 
     def top_prompts(self, limit: int) -> list[UsedPrompt]:
         sql = (

@@ -8,9 +8,9 @@ Triggers and not code, as with the sums (sums.py).
 
 from __future__ import annotations
 
-from audio_pool.cache.figures import CLAP_STEP, QUALITY_STEP, Kept, UsedPrompt
+from audio_pool.cache.figures import CLAP_STEP, QUALITY_STEP, AnswersTold, Kept, UsedPrompt
 from audio_pool.cache.sqlite.database import Database
-from audio_pool.cache.uses import Answers, Missed
+from audio_pool.cache.uses import Missed
 
 __all__ = ["COUNTED", "TABLES", "SqliteFigures"]
 
@@ -75,16 +75,15 @@ class SqliteFigures:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def answered(self) -> list[Answers]:
-        sql = "SELECT 0, stage, sum(count), sum(saved_s) FROM answers GROUP BY stage ORDER BY stage"
-        return [Answers._make(row) for row in self._database.query(sql)]
-
-    def answers_by_day(self, since_day: int) -> list[Answers]:
+    def answers(self, since_hour: int, since_day: int) -> AnswersTold:
+        # one statement: what is written down meanwhile counts in all of them or in none
         sql = (
-            "SELECT hour / 24 * 24, stage, sum(count), sum(saved_s) FROM answers WHERE hour >= ?"
-            " GROUP BY 1, 2 ORDER BY 1, 2"
+            "SELECT 'ever', 0, stage, sum(count), sum(saved_s) FROM answers GROUP BY stage"
+            " UNION ALL SELECT 'hour', hour, stage, count, saved_s FROM answers WHERE hour >= ?"
+            " UNION ALL SELECT 'day', hour / 24 * 24, stage, sum(count), sum(saved_s) FROM answers WHERE hour >= ?"
+            " GROUP BY 2, 3 ORDER BY 2, 3"
         )
-        return [Answers._make(row) for row in self._database.query(sql, (since_day * 24,))]
+        return AnswersTold.of(self._database.query(sql, (since_hour, since_day * 24)))
 
     def days(self) -> list[Kept]:
         sql = "SELECT bin, entries, size_bytes FROM spread_sums WHERE kind = 'day' AND entries > 0 ORDER BY bin"
