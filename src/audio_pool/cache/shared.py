@@ -14,7 +14,7 @@ import secrets
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from audio_pool.errors import NotSupported, StorageError
 
@@ -34,6 +34,8 @@ class SharedStore(Struct, frozen=True, kw_only=True):
     statement_timeout_s: float = 10.0
     connections: int = 4
     """Most at once, beside the one that listens."""
+    address: str = ""
+    """Of the head that shares it, for people; not written down."""
 
     def __repr__(self) -> str:
         return f"SharedStore(schema={self.schema!r})"
@@ -67,6 +69,7 @@ def refuse_shared(directory: Path | str, doing: str, instead: str) -> None:
 
 def write_shared(directory: Path, shared: SharedStore | None) -> None:
     """Say where a directory's rows are, as a whole or not at all; None: in itself, as without this. Raises OSError."""
+    shared = None if shared is None else structs.replace(shared, address="")
     if read_shared(directory) == shared:
         return
     if shared is None:

@@ -6,11 +6,14 @@ Must not know: what is kept there.
 
 from __future__ import annotations
 
+import socket
+
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.objects.opening import open_files
 from audio_pool.cache.objects.place import ObjectPlace
 from audio_pool.cache.shared import SharedStore, write_shared
 from audio_pool.config import Config
+from audio_pool.transport.endpoints import default_bind
 
 __all__ = ["configured_files", "configured_place", "configured_store"]
 
@@ -45,4 +48,5 @@ def configured_store(config: Config) -> SharedStore | None:
         connect_timeout_s=cache.store_connect_s,
         statement_timeout_s=cache.store_timeout_s,
         connections=cache.store_connections,
+        address=f"{config.server.bind or default_bind()} on {socket.gethostname()}",
     )

@@ -2,7 +2,8 @@
 
 Owns: its rows. Must not know: what a key stands for.
 
-Leases are counted by the database's clock. A head that is gone holds its claims until they end.
+Leases are counted by the database's clock. A claim ends with its head's lease (heads.py); one that its living head has
+lost sight of ends by itself.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from collections.abc import Callable, Iterable
 
 from audio_pool.cache.making import LEASE_S
 from audio_pool.cache.postgres.database import PostgresDatabase
+from audio_pool.cache.postgres.heads import LIVES
 from audio_pool.cache.postgres.migrations import Rows
 
 __all__ = ["PostgresClaims"]
 
+_LIVES = LIVES.format(head="claims.owner")
 _DUE = "clock_timestamp() + make_interval(secs => %(lease)s)"
 
 
@@ -24,7 +27,7 @@ class PostgresClaims:
     def __init__(self, database: PostgresDatabase, owner: str, follow: Callable[[], None]) -> None:
         """
         Args:
-            owner: a name that no other process has, on whichever machine.
+            owner: the head whose claims they are.
             follow: brings the replica up to date.
         """
         self._database = database
@@ -42,7 +45,8 @@ class PostgresClaims:
             taken = db.execute(
                 f"INSERT INTO claims VALUES (%(key)s, %(owner)s, {_DUE}) ON CONFLICT (key) DO UPDATE SET"
                 " owner = excluded.owner, due = excluded.due"
-                " WHERE claims.owner = excluded.owner OR claims.due < clock_timestamp() RETURNING key",
+                " WHERE claims.owner = excluded.owner OR claims.due < clock_timestamp()"
+                f" OR NOT {_LIVES} RETURNING key",
                 values,
             ).fetchone()
             return taken is not None

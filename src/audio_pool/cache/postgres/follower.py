@@ -22,6 +22,7 @@ from psycopg import sql
 
 from audio_pool.cache.postgres.database import PostgresDatabase
 from audio_pool.cache.postgres.feed import Line, Place, channel, compact, epoch_of, floor_of, now_at, read_on
+from audio_pool.cache.postgres.heads import HeadLease
 from audio_pool.cache.postgres.migrations import Rows
 from audio_pool.cache.postgres.presets import presets_of
 from audio_pool.cache.postgres.replica import Replica
@@ -50,6 +51,7 @@ class Follower:
 
     def __init__(self, database: PostgresDatabase, replica: Replica) -> None:
         self._database = database
+        self._lease: HeadLease | None = None
         self._replica = replica
         self._stopping = threading.Event()
         self._connected: Rows | None = None
@@ -66,8 +68,9 @@ class Follower:
         """False until the replica has been brought up to date once, by whichever process."""
         return bool(self._replica.fact(_EPOCH))
 
-    def start(self) -> None:
-        """Follow from now on."""
+    def start(self, lease: HeadLease) -> None:
+        """Follow from now on, and renew the head's lease beside it: whoever does not hear of others has none."""
+        self._lease = lease
         self._thread.start()
 
     def stop(self) -> None:
@@ -111,6 +114,7 @@ class Follower:
         name = sql.Identifier(channel(self._database.schema))
         db.execute(sql.SQL("LISTEN {}").format(name))
         while not self._stopping.is_set():
+            self._beat(db)
             self._follow(db)
             if self._told:
                 _log.warning("the database %s is followed again", self._database.where)
@@ -119,6 +123,10 @@ class Follower:
                 what, _, subjects = heard.payload.partition(" ")
                 if what == "removed" and subjects:
                     self._replica.forget(map(int, subjects.split(",")))
+
+    def _beat(self, db: Rows) -> None:
+        if self._lease is not None:
+            self._lease.beat(db)
 
     # -- the feed
 
@@ -149,6 +157,7 @@ class Follower:
             self._compact_due = now + _COMPACT_EVERY_S
             with contextlib.suppress(psycopg.errors.ReadOnlySqlTransaction), db.transaction():
                 compact(db)
+                HeadLease.forget_dead(db)
 
     def _place(self) -> Place:
         xid, _, seq = (self._replica.fact(_SEQ) or "0 0").partition(" ")
@@ -191,6 +200,7 @@ class Follower:
         wanted = sorted(ids)
         for start in range(0, len(wanted), _STATES_AT_ONCE):
             part = wanted[start : start + _STATES_AT_ONCE]
+            self._beat(db)  # there may be a million of them
             found = states_of(db, part)
             self._replica.keep(found)
             self._replica.forget(set(part) - {one.entry_id for one in found})

@@ -196,7 +196,17 @@ CREATE TABLE feed (
 );
 CREATE INDEX feed_order ON feed (xid, seq);
 """
-_STEPS = (_FIRST,)
+_HEADS = """
+-- Who is there. What is held in the name of a head (claims) ends when its lease is over, or its row is gone.
+CREATE TABLE heads (
+    id         text PRIMARY KEY,
+    address    text NOT NULL,           -- for people; empty: a program that takes no requests
+    started_at timestamptz NOT NULL,
+    seen_at    timestamptz NOT NULL,
+    due        timestamptz NOT NULL     -- the end of its lease, by the database's clock
+);
+"""
+_STEPS = (_FIRST, _HEADS)
 SCHEMA_VERSION = len(_STEPS)
 
 Rows: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"  # Any: rows as PostgreSQL gives them

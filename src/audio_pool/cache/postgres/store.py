@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
 from pathlib import Path
 
 from audio_pool.cache.blobs import BlobStore
@@ -22,6 +21,7 @@ from audio_pool.cache.postgres.claims import PostgresClaims
 from audio_pool.cache.postgres.database import PostgresDatabase, Unreachable
 from audio_pool.cache.postgres.entries import PostgresEntries
 from audio_pool.cache.postgres.follower import SHARED_ID, Follower
+from audio_pool.cache.postgres.heads import HeadLease
 from audio_pool.cache.postgres.judgements import PostgresCalibrations, PostgresJudgements
 from audio_pool.cache.postgres.leaving import PostgresLeaving
 from audio_pool.cache.postgres.marks import PostgresMarks, PostgresPins
@@ -37,12 +37,10 @@ from audio_pool.cache.sqlite.folders import SqliteFolders
 from audio_pool.cache.sqlite.inventory import SqliteInventory
 from audio_pool.cache.sqlite.seen import SqliteSeen
 from audio_pool.cache.sqlite.sources import SqliteSources
-from audio_pool.errors import NotFound
+from audio_pool.errors import NotFound, StorageError
 
 __all__ = ["PostgresStore"]
 
-_PROCESS = secrets.token_hex(8)
-"""Heads have folders of the same names on their machines."""
 _log = logging.getLogger(__name__)
 
 
@@ -113,11 +111,14 @@ class PostgresStore:
         self.checks = PostgresChecks(self._database, replica, self.vectors)
         self.sources = SqliteSources(replica.database)
         self.seen = SqliteSeen(replica.database)
-        self.claims = PostgresClaims(self._database, f"{_PROCESS}/{self.blobs.owner}", self.follow)
+        self.lease = HeadLease(self._database, self.blobs.owner, shared.address)
+        self.claims = PostgresClaims(self._database, self.lease.id, self.follow)
         self.registry = PostgresRegistry(self._database, self.blobs)
         self.uses = PostgresUses(self._database, replica)
         self.figures = PostgresFigures(self._database, replica)
-        self._follower.start()
+        with contextlib.suppress(StorageError):  # else it begins when the database is back
+            self.lease.begin()
+        self._follower.start(self.lease)
 
     def _open(self) -> None:
         try:
@@ -183,8 +184,11 @@ class PostgresStore:
         return str(found[0][0]) if found else ""
 
     def close(self, *, keep_files: bool = False) -> None:
-        """Close the connections and the replica, and give the incoming folder back, unless ``keep_files``."""
+        """Close the connections and the replica, and give lease and incoming folder back, unless ``keep_files``."""
+        gone = bool(self._database.trouble)
         self._follower.stop()
+        if not keep_files and not gone:  # else it is another opening's, or ends by itself
+            self.lease.leave()
         self._replica.close()
         self._database.close()
         if not keep_files:
