@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from audio_pool.cache.objects.opening import open_files
 from audio_pool.cache.objects.place import ObjectPlace
 from audio_pool.cache.opening import open_store
 from audio_pool.cache.shared import SharedStore
+from audio_pool.cache.verify import verify
 from audio_pool.errors import StorageError
 from audio_pool.types import Rendition
 
@@ -73,6 +75,47 @@ def test_what_one_head_makes_another_serves_and_what_one_removes_no_other_offers
             lambda: second.generate("a bell tolls", duration_s=0.5).metadata.entry_id != entry,
             "it is not offered elsewhere any more",
         )
+
+
+def test_a_head_lets_go_of_its_copies_of_what_another_has_removed(
+    server: ObjectServer, database: str, tmp_path: Path
+) -> None:
+    place = server.place()
+    heads = [
+        open_store(
+            tmp_path / name,
+            grace_s=0.0,
+            shared=SharedStore(url=database),
+            blobs=open_files(tmp_path / name, place=place),
+        )
+        for name in "ab"
+    ]
+    kept = [heads[0].entries.put(sound(heads[0].blobs.incoming, "a bell", seed=seed), {}) for seed in (1, 2)]
+    ids = [one.id for one in kept if one.id is not None]
+    made = heads[0].blobs.incoming / "made.ogg"
+    made.write_bytes(b"OggS" + bytes(100))
+    heads[0].renditions.put(ids[0], OGG, made)
+    heads[0].renditions.put(ids[1], OGG, shutil.copy(tmp_path / "a" / heads[0].renditions.of(ids[0])[0].file, made))
+    eventually(lambda: len(heads[1].renditions.all()) == 2, "the other head knows them")
+    for master in heads[1].checks.masters():
+        heads[1].blobs.bring(master.file, master.size_bytes)
+    for one in heads[1].renditions.all():
+        heads[1].blobs.bring(one.file, one.size_bytes)
+
+    def copies(name: str) -> int:
+        return sum(1 for folder in ("audio", "renditions") for _ in (tmp_path / name / folder).rglob("*.*"))
+
+    assert copies("b") == 4
+    heads[0].entries.remove([ids[0]])
+    heads[0].renditions.drop(ids[1], heads[0].renditions.of(ids[1])[0].spec)
+    eventually(lambda: not heads[1].renditions.all(), "the other head has heard of it")
+    assert verify(heads[1]).ok, "they stay for their grace"
+    for store in heads:
+        store.leaving.unlink_due()
+    assert (copies("a"), copies("b")) == (1, 1)
+    for store in heads:
+        assert verify(store).ok
+        store.close()
 
 
 def test_a_format_that_two_heads_make_at_a_time_is_there_for_both(

@@ -23,9 +23,13 @@ _TUNED = {
 
 
 class RayCluster:
-    """Its nodes; the first has a processor and nothing else."""
+    """Its nodes; the first has a processor and nothing else.
 
-    def __init__(self) -> None:
+    Args:
+        port: where it is found; 0: any.
+    """
+
+    def __init__(self, port: int = 0) -> None:
         # short: Ray adds 62 bytes to it for the path of a socket, which may have 107
         self.place = Path(tempfile.mkdtemp(prefix="apr", dir="/tmp"))
         (self.place / "ray").mkdir()
@@ -33,6 +37,8 @@ class RayCluster:
         from ray.cluster_utils import Cluster  # only here: it reads the environment
 
         head = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "temp_dir": str(self.place / "ray")}
+        if port:
+            head["gcs_server_port"] = port
         self._cluster = Cluster(initialize_head=True, head_node_args={**head, "object_store_memory": _STORE_BYTES})
         self._nodes: list[Any] = []
 

@@ -22,18 +22,20 @@ class PostgresChecks(SqliteChecks):
         super().__init__(replica.database, replica.sums)
         self._shared = database
         self._vectors = vectors
+        self._copies = replica.leaving
 
     def knows(self, file: str) -> bool:
         table = "renditions" if file.startswith("renditions/") else "entries"
         found = self._shared.read(
             f"SELECT 1 FROM {table} WHERE file = %s UNION ALL SELECT 1 FROM leaving WHERE file = %s", (file, file)
         )
-        return bool(found)
+        return bool(found) or self._copies.names(file)
 
     def known_files(self, folder: str = "") -> set[str]:
         tables = ("entries", "renditions", "leaving")
         sql = " UNION ALL ".join(f"SELECT file FROM {table} WHERE file >= %s AND file < %s" for table in tables)
-        return {file for (file,) in self._shared.read(sql, within(folder) * len(tables))}
+        found = {file for (file,) in self._shared.read(sql, within(folder) * len(tables))}
+        return found | {file for file in self._copies.files() if file.startswith(folder)}
 
     def remove_vectors(self, space: str, size_bytes: int) -> None:
         self._vectors.remove(space, size_bytes)

@@ -4,7 +4,7 @@ Owns: the table ``leaving``: what is to be unlinked, from when on, and doing it.
 Must not know: why a row went.
 
 The grace is counted by the database's clock. Whichever head looks first unlinks: two that are at it take different
-files.
+files. Copies of objects are each head's own: it unlinks them when it has heard of the removal and its grace is over.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Literal
 from audio_pool.cache.blobs import BlobStore
 from audio_pool.cache.postgres.database import PostgresDatabase
 from audio_pool.cache.postgres.migrations import Rows
+from audio_pool.cache.sqlite.leaving import SqliteLeaving
 from audio_pool.cache.store import Removal
 
 __all__ = ["GRACE_S", "Fate", "PostgresLeaving"]
@@ -33,8 +34,12 @@ Fate = Literal["unlink", "quarantine"]
 class PostgresLeaving:
     """See ``store.Leaving``."""
 
-    def __init__(self, database: PostgresDatabase, blobs: BlobStore, grace_s: float | None) -> None:
+    def __init__(
+        self, database: PostgresDatabase, blobs: BlobStore, grace_s: float | None, copies: SqliteLeaving
+    ) -> None:
+        """``copies``: those of this head alone, which the replica names."""
         self._database = database
+        self._copies = copies
         self._blobs = blobs
         self._given_s = grace_s
         self.grace_s = GRACE_S if grace_s is None else grace_s
@@ -43,6 +48,10 @@ class PostgresLeaving:
 
     def settle(self) -> None:
         """Note a new grace for every head, or take theirs over. Raises StorageError."""
+        self._settle()
+        self._copies.grace_s = self.grace_s
+
+    def _settle(self) -> None:
         if self._given_s is None:
             found = self._database.read("SELECT value FROM facts WHERE name = 'delivered_grace_s'")
             self.grace_s = float(found[0][0]) if found else GRACE_S
@@ -81,7 +90,7 @@ class PostgresLeaving:
     # -- reading
 
     def files(self) -> set[str]:
-        return {file for (file,) in self._database.read("SELECT file FROM leaving")}
+        return {file for (file,) in self._database.read("SELECT file FROM leaving")} | self._copies.files()
 
     # -- when their time has come
 
@@ -91,7 +100,10 @@ class PostgresLeaving:
             seen, removal = self._database.write("removing files", lambda db: self._pass_over(db, at_once=at_once))
             total = total.and_also(removal)
             if seen < _AT_ONCE or time.monotonic() >= end:
-                return total
+                break
+        # last: what is damaged has been put into quarantine by now
+        left_s = max(0.0, end - time.monotonic())
+        return total.and_also(self._copies.unlink_due(at_once=at_once, within_s=left_s))
 
     def _pass_over(self, db: Rows, *, at_once: bool) -> tuple[int, Removal]:
         which = "" if at_once else "WHERE due <= clock_timestamp() "

@@ -86,7 +86,9 @@ class Replica:
         self.database = Database(
             directory, create=True, prepare=self._prepare, check=lambda db: None, patience_s=patience_s
         )
-        leaving = SqliteLeaving(self.database, blobs)
+        self._blobs = blobs
+        self.leaving = leaving = SqliteLeaving(self.database, blobs)
+        """Copies of this head's own whose entry or format is gone, whichever head removed it."""
         self.sums = SqliteSums(self.database)
         self.entries = SqliteEntries(self.database, blobs, leaving)
         self.vectors = SqliteVectors(self.database, self.sums)
@@ -180,7 +182,7 @@ class Replica:
                 if known:
                     with self._writing("following the shared cache") as db, transaction(db):
                         for one in known:
-                            _refresh(db, one)
+                            self._let_go(db, _refresh(db, one))
                 # another process that shares the file may have heard meanwhile that one has gone
                 self.forget(self._gone(part))
 
@@ -198,7 +200,10 @@ class Replica:
         return {entry_id for (entry_id,) in found}
 
     def forget(self, ids: Iterable[int], *, for_good: bool = True) -> None:
-        """Offer entries no more from now on; their files are not touched."""
+        """Offer entries no more from now on.
+
+        Files that all heads share are not touched. A copy that is this head's alone stays for the grace.
+        """
         wanted = sorted(set(ids))
         if not wanted:
             return
@@ -208,7 +213,13 @@ class Replica:
                 db.executemany("INSERT OR IGNORE INTO gone VALUES (?)", [(entry_id,) for entry_id in wanted])
             left = f"SELECT id, 1 FROM entries WHERE id IN {ID_LIST} ORDER BY id"
             db.execute(f"INSERT INTO changes (entry_id, removed) {left}", which)
+            theirs = f"FROM entries WHERE id IN {ID_LIST} UNION SELECT file FROM renditions WHERE entry_id IN {ID_LIST}"
+            self._let_go(db, (file for (file,) in db.execute(f"SELECT file {theirs}", which * 2).fetchall()))
             db.execute(f"DELETE FROM entries WHERE id IN {ID_LIST}", which)
+
+    def _let_go(self, db: sqlite3.Connection, files: Iterable[str]) -> None:
+        """Name copies that no row names any more, inside the transaction that takes these rows away."""
+        self.leaving.name(db, filter(self._blobs.is_copy, files), "unlink")
 
     def forgive(self) -> None:
         """Forget which entries have gone: ids of another epoch of the database mean something else."""
@@ -269,8 +280,8 @@ def _insert(db: sqlite3.Connection, one: Adopted) -> None:
     _refresh(db, one)
 
 
-def _refresh(db: sqlite3.Connection, one: Adopted) -> None:
-    """Make what lies beside a known entry what it is now, inside a transaction."""
+def _refresh(db: sqlite3.Connection, one: Adopted) -> list[str]:
+    """Make what lies beside a known entry what it is now, inside a transaction; return files that went."""
     entry_id = one.entry_id
     assert entry_id is not None
     if one.pinned:
@@ -285,6 +296,7 @@ def _refresh(db: sqlite3.Connection, one: Adopted) -> None:
                (one.preferred, entry_id, one.preferred))  # fmt: skip
     kept = {(entry_id, *rendition) for rendition in one.renditions}
     here = set(db.execute(f"SELECT {KEPT} FROM renditions WHERE entry_id = ?", (entry_id,)))
+    went = [row[2] for row in here - kept]
     for row in here - kept:
         db.execute("DELETE FROM renditions WHERE entry_id = ? AND spec = ?", row[:2])
     db.executemany(f"INSERT INTO renditions ({KEPT}) VALUES (?, ?, ?, ?, ?)", sorted(kept - here))
@@ -295,4 +307,5 @@ def _refresh(db: sqlite3.Connection, one: Adopted) -> None:
         db.execute("INSERT OR IGNORE INTO spaces VALUES (?)", (space,))
     if added:
         db.execute("INSERT INTO changes (entry_id, removed) VALUES (?, 0)", (entry_id,))
+    return went
 

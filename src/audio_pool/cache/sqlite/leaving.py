@@ -71,7 +71,7 @@ class SqliteLeaving:
     def doom(self, db: sqlite3.Connection, select: str, values: Values = (), fate: Fate = "unlink") -> list[str]:
         """Name the files that a SELECT gives, inside the transaction that removes their rows; return them."""
         found = [file for (file,) in db.execute(select, values).fetchall()]
-        self._name(db, found, fate)
+        self.name(db, found, fate)
         return found
 
     def let_go(self, files: Iterable[str]) -> Removal:
@@ -79,14 +79,15 @@ class SqliteLeaving:
         with self._database.writing("removing files") as db:
             chosen = list(files)
             with transaction(db):
-                self._name(db, chosen, "unlink")
+                self.name(db, chosen, "unlink")
         return self.counted(chosen)
 
     def set_apart(self, file: str) -> None:
         self._blobs.quarantine(file, leave=True)
         self.let_go([file])
 
-    def _name(self, db: sqlite3.Connection, files: Iterable[str], fate: Fate) -> None:
+    def name(self, db: sqlite3.Connection, files: Iterable[str], fate: Fate) -> None:
+        """Name files, inside the transaction that removes their rows."""
         due = (clock_name(), uptime_s() + self.grace_s, fate)
         db.executemany("INSERT OR IGNORE INTO leaving VALUES (?, ?, ?, ?)", [(file, *due) for file in files])
 
