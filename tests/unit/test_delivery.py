@@ -21,7 +21,7 @@ from audio_pool.cache.entry import Entry
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.cache.uptime import clock_name, uptime_s
-from audio_pool.errors import AudioPoolError, InvalidAudio, StorageError
+from audio_pool.errors import AudioPoolError, Cancelled, InvalidAudio, StorageError
 from audio_pool.pool import copying
 from audio_pool.pool.delivery import Delivery, copy_file
 from audio_pool.pool.replies import Reply
@@ -191,13 +191,25 @@ def test_a_forced_sound_with_a_seed_replaces_the_entry_of_that_seed(desk: Desk, 
         assert cache.count(msgspec.structs.replace(made.recipe, seed=None), Query()) == count
 
 
+def test_a_sound_that_another_server_has_taken_over_is_dropped_with_its_files(desk: Desk, cache: SoundCache) -> None:
+    def overtaken(_db: Any, _entry_id: int) -> None:
+        raise Cancelled("another server has it")
+
+    made, done = sound(desk.incoming), list[Any]()
+    desk.delivery.store(made, {}, asked(seed=4), "r", done.append, also=overtaken)
+    desk.writer.run()
+    assert isinstance(done[0], Cancelled) and not os.path.exists(made.path)
+    assert cache.store.entries.identical(made) is None and not list(desk.incoming.glob("*.flac"))
+    assert desk.keeper is not None and desk.keeper.takes_sounds, "nothing is wrong with the cache"
+
+
 def test_vectors_go_to_the_cache_with_the_sound(desk: Desk, cache: SoundCache, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
     put = cache.put
 
-    def noting(made: FinishedSound, vectors: Any, *, replace: bool = False, standing: Any = "variant") -> Any:
+    def noting(made: FinishedSound, vectors: Any, *, replace: bool = False, **how: Any) -> Any:
         given.append((vectors, replace))
-        return put(made, {}, replace=replace, standing=standing)
+        return put(made, {}, replace=replace, **how)
 
     monkeypatch.setattr(cache, "put", noting)
     vector = np.ones(3, np.float32)

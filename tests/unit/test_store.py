@@ -6,6 +6,7 @@ import os
 import sqlite3
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,7 +19,7 @@ from audio_pool.cache.sqlite.database import transaction
 from audio_pool.cache.sqlite.migrations import SCHEMA_VERSION
 from audio_pool.cache.sqlite.store import SqliteStore
 from audio_pool.cache.verify import verify
-from audio_pool.errors import InvalidAudio, NotFound, StorageError
+from audio_pool.errors import Cancelled, InvalidAudio, NotFound, StorageError
 from audio_pool.prompts.parses import packed
 from audio_pool.types import Query, Rendition
 
@@ -54,6 +55,30 @@ def test_an_id_is_never_given_twice(store: SqliteStore) -> None:
     store.entries.remove([first.id])
     second = store.entries.put(sound(store.blobs.incoming, seed=2), {})
     assert second.id > first.id
+
+
+@pytest.mark.parametrize("kept_before", [False, True])
+def test_what_is_written_with_a_sound_is_written_or_undone_with_it(store: SqliteStore, kept_before: bool) -> None:
+    if kept_before:
+        store.entries.put(sound(store.blobs.incoming), {})
+    made, written, overtaken = sound(store.blobs.incoming), [], [True]
+
+    def also(db: Any, entry_id: int) -> None:
+        written.append(db.execute("SELECT count(*) FROM pins").fetchone()[0])
+        db.execute(f"INSERT INTO pins VALUES ({entry_id}) ON CONFLICT DO NOTHING")
+        if overtaken:
+            raise Cancelled("another one has it")
+
+    with pytest.raises(Cancelled, match="another one has it"):
+        store.entries.put(made, {}, also=also)
+    assert os.path.exists(made.path), "it is where it was"
+    assert len(store.entries.with_recipe(made.recipe, ANY)) == kept_before
+    assert verify(store).problems == []
+    overtaken.clear()
+    entry = store.entries.put(made, {}, also=also)
+    assert not os.path.exists(made.path)
+    assert store.entries.put(sound(store.blobs.incoming), {}, also=also) == entry
+    assert written == [0, 0, 1], "undone, written, and there"
 
 
 def test_the_same_recipe_is_kept_once(store: SqliteStore) -> None:

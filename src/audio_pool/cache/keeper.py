@@ -29,7 +29,7 @@ from audio_pool.cache.limits import Limits
 from audio_pool.cache.place import Pinned
 from audio_pool.cache.selection import Standing
 from audio_pool.cache.sound_cache import SoundCache
-from audio_pool.cache.store import Vector
+from audio_pool.cache.store import Also, Vector
 from audio_pool.errors import AudioPoolError, StorageError
 from audio_pool.results import FinishedSound
 
@@ -134,6 +134,7 @@ class CacheKeeper:
         *,
         replace: bool = False,
         standing: Standing = "variant",
+        also: Also | None = None,
     ) -> Entry:
         """Do as ``SoundCache.put``; refuse at once while something is wrong.
 
@@ -143,7 +144,7 @@ class CacheKeeper:
         if self._unkept:
             raise StorageError(self._unkept)
         try:
-            return self.current.put(sound, vectors, replace=replace, standing=standing)
+            return self.current.put(sound, vectors, replace=replace, standing=standing, also=also)
         except StorageError as exc:
             self._wanted_bytes = _probe_bytes(sound.path)
             self._note(exc)

@@ -42,7 +42,7 @@ from audio_pool.cache.settings import filters_of
 from audio_pool.cache.shared import SharedStore
 from audio_pool.cache.spaces import Spaces
 from audio_pool.cache.sqlite.database import PATIENCE_S
-from audio_pool.cache.store import Removal, Store, Vector
+from audio_pool.cache.store import Also, Removal, Store, Vector
 from audio_pool.cache.teaching import Teaching
 from audio_pool.cache.trust import Trust
 from audio_pool.cache.usage import Usage
@@ -374,6 +374,7 @@ class SoundCache:
         *,
         replace: bool = False,
         standing: Standing = "variant",
+        also: Also | None = None,
     ) -> Entry:
         """Keep a sound; when this returns, it survives a crash.
 
@@ -387,6 +388,7 @@ class SoundCache:
                 in the space of the prompts' ``clap``), others the prompt.
             standing: ``preferred`` is offered before, ``instead`` takes the place of those of its words and
                 settings that are not pinned.
+            also: written in the same transaction, where the sound is kept; what it raises undoes the whole.
 
         Raises:
             StorageError: nothing was kept and the file is where it was (``set_aside`` may still deliver it).
@@ -397,7 +399,7 @@ class SoundCache:
         too_many = self._cap.too_many(sound, vectors, standing)
         if None in too_many:
             return self._aside(sound)
-        entry = self.store.entries.put(sound, vectors, replace=replace, preferred=standing != "variant")
+        entry = self.store.entries.put(sound, vectors, replace=replace, preferred=standing != "variant", also=also)
         surplus_ids = [entry_id for entry_id in too_many if entry_id is not None and entry_id != entry.id]
         if surplus_ids:
             self.store.entries.remove(surplus_ids, remembered=True)

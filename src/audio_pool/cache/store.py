@@ -9,9 +9,9 @@ Threads: every method may be called on any thread; reads never wait for writes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,7 @@ from audio_pool.types import Peaks, Picture, Recipe, Rendition
 
 __all__ = [
     "Adopted",
+    "Also",
     "Change",
     "Changes",
     "Entries",
@@ -51,6 +52,9 @@ __all__ = [
     "Vectors",
 ]
 
+Also: TypeAlias = Callable[[Any, int], None]  # Any: the connection of whichever database
+"""What is written in the transaction that keeps a sound, by its entry's id; where it raises, nothing is kept. It may be
+called several times."""
 
 
 class Removal(NamedTuple):
@@ -99,12 +103,19 @@ class Entries(Protocol):
         """Return those that are offered before others of their words."""
 
     def put(
-        self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False, preferred: bool = False
+        self,
+        sound: FinishedSound,
+        vectors: Mapping[str, Vector],
+        *,
+        replace: bool = False,
+        preferred: bool = False,
+        also: Also | None = None,
     ) -> Entry:
         """Keep a sound: its file moves into place, its row is committed when this returns.
 
         A sound whose recipe (seed included) is already kept is not kept twice: the kept one is returned
         and the new file removed, unless ``replace``, or the kept file is gone. ``preferred`` is noted of a new one.
+        ``also`` is written with the row, or of the one that was kept; what it raises is raised, and nothing was kept.
 
         Raises:
             StorageError: nothing was kept; the file is where it was.

@@ -23,7 +23,8 @@ from audio_pool.cache.bringing import bring_entry
 from audio_pool.cache.carrying import READ_ONLY
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.selection import Standing
-from audio_pool.errors import AudioPoolError, Busy, InvalidAudio, PoolClosed, StorageError
+from audio_pool.cache.store import Also
+from audio_pool.errors import AudioPoolError, Busy, Cancelled, InvalidAudio, PoolClosed, StorageError
 from audio_pool.pool.copying import copy_file
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.resolve import ResolvedRequest
@@ -71,18 +72,26 @@ class Delivery:
         resolved: ResolvedRequest,
         request_id: str,
         done: Callable[[StoredSound | AudioPoolError], None],
+        also: Also | None = None,
     ) -> None:
-        """Store the sound, or put it where results that are not kept go."""
+        """Store the sound, or put it where results that are not kept go.
+
+        Args:
+            also: written in the transaction that keeps it; may raise Cancelled where nobody is to have it.
+        """
 
         def work() -> None:
             started = time.monotonic()
             try:
-                stored = self._store(sound, vectors, resolved)
+                stored = self._store(sound, vectors, resolved, also)
                 elapsed_ms = round((time.monotonic() - started) * 1000, 3)
                 timings = structs.replace(stored.metadata.timings_ms, store=elapsed_ms)
                 done(structs.replace(stored, metadata=structs.replace(stored.metadata, timings_ms=timings)))
             except Exception as exc:  # whatever it is: the request must not be left without its answer
-                log.exception("storing a sound failed, request %s", request_id)
+                if isinstance(exc, Cancelled):
+                    log.info("a sound is dropped, request %s: %s", request_id, exc)
+                else:
+                    log.exception("storing a sound failed, request %s", request_id)
                 with contextlib.suppress(OSError):
                     _unlink([path for path in (sound.path, sound.delivered_path) if path])
                 done(exc if isinstance(exc, AudioPoolError) else StorageError(f"the sound could not be stored: {exc}"))
@@ -101,7 +110,7 @@ class Delivery:
             self._cache.current.store.blobs.send_ahead(paths, then)
 
     def _store(
-        self, sound: FinishedSound, vectors: Mapping[str, Vector], resolved: ResolvedRequest
+        self, sound: FinishedSound, vectors: Mapping[str, Vector], resolved: ResolvedRequest, also: Also | None
     ) -> StoredSound:
         """Store in the cache; a cache that fails loses the entry, not the sound."""
         wanted = sound.metadata if sound.delivered is None else sound.delivered.applied(sound.metadata)
@@ -110,7 +119,8 @@ class Delivery:
         try:
             request = resolved.request
             replace = request.force and request.seed is not None
-            entry = self._cache.put(sound, vectors, replace=replace, standing=_standing(request, sound.metadata))
+            standing = _standing(request, sound.metadata)
+            entry = self._cache.put(sound, vectors, replace=replace, standing=standing, also=also)
             if entry.id is None:  # not accepted, or one too many of its prompt
                 aside = structs.replace(sound, path=entry.path)
                 return StoredSound(path=self._set_aside(aside), metadata=wanted)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import collections
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.lookup import Hit
+from audio_pool.cache.store import Also
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError
@@ -77,6 +78,8 @@ class Executor:
         """Worker -> device."""
         self.on_generate: Callable[[int], None] = _ignore
         """Told of each request for whose sound a worker has been given the work."""
+        self.also_of: Callable[[Sequence[int]], Also | None] = _nothing
+        """Says what is written in the transaction that keeps the sound of these requests."""
         self.on_answer: Callable[[ResolvedRequest, Caller], None] = _ignore
         """Told of each request whose sound is on its way to its caller."""
         self.on_lease: Callable[[actions.TellLease], None] = _ignore
@@ -296,7 +299,7 @@ class Executor:
         metadata = msgspec.structs.replace(sound.metadata, candidates=action.tried, rounds=action.rounds)
         sound = msgspec.structs.replace(sound, metadata=metadata)
         vectors = by_space({**action.vectors, **action.sound.vectors}, self._config)
-        asked = self._requests.get(action.request)
+        asked = self._requests.get(action.requests[0]) if action.requests else None
 
         def done(stored: StoredSound | AudioPoolError) -> None:
             if action.losers:
@@ -306,7 +309,7 @@ class Executor:
             else:
                 self._inbox.post(events.Stored(job=action.job, sound=stored))
 
-        self._delivery.store(sound, vectors, inputs.resolved, inputs.request_id, done)
+        self._delivery.store(sound, vectors, inputs.resolved, inputs.request_id, done, self.also_of(action.requests))
 
     def _with_losers(
         self, stored: StoredSound | AudioPoolError, action: actions.Store, inputs: JobInputs, client: str | None
@@ -465,6 +468,10 @@ class Executor:
 
 def _ignore(*_: int | str | ResolvedRequest | Caller | actions.TellLease | actions.TellWorker) -> None:
     """Do nothing: nobody wants to be told."""
+
+
+def _nothing(_: Sequence[int]) -> None:
+    """Say that nothing is."""
 
 
 def _files_of(made: MasteredSound) -> list[str]:

@@ -153,6 +153,7 @@ class Intake:
         caller: Caller = HOST,
         sent: Frames = (),
         upgraded: Upgraded | None = None,
+        made: int = 0,
     ) -> int:
         """Take a request in; return its number (which ``cancel`` takes). The sink gets everything else.
 
@@ -160,12 +161,13 @@ class Intake:
             caller: whose request it is, and what they may do.
             sent: the sound to start from, where it came with the request.
             upgraded: who hears of a better sound than the first one.
+            made: the entry that was made for it earlier, and answers it whatever it asks for; 0: none.
 
         Raises:
             CallerError, Busy: the request cannot be carried out by this pool.
         """
         if request.init_audio is not None or sent:
-            return self._read_first(request, sink, events_wanted, size_bytes, timeout_s, caller, sent, upgraded)
+            return self._read_first(request, sink, events_wanted, size_bytes, timeout_s, caller, sent, upgraded, made)
         return self.submit_resolved(
             self.resolve(request),
             sink,
@@ -174,7 +176,12 @@ class Intake:
             timeout_s=timeout_s,
             caller=caller,
             upgraded=upgraded,
+            made=made,
         )
+
+    def knows(self, entry_id: int) -> bool:
+        """Return True for an entry that is kept, as far as it is known here."""
+        return self._ready is not None and self._ready.knows(entry_id)
 
     def submit_fields(
         self,
@@ -242,6 +249,7 @@ class Intake:
         key: bytes = b"",
         known: str = "",
         upgraded: Upgraded | None = None,
+        made: int = 0,
     ) -> int:
         """Take a resolved request in; where a kept sound answers it, it is answered when this returns.
 
@@ -252,6 +260,7 @@ class Intake:
             key: of the fields that it came in, where what they resolve to is remembered.
             known: a file that the caller has already.
             upgraded: who hears of a better sound than the first one.
+            made: the entry that was made for it earlier.
         """
         request = resolved.request
         if request.output_path is not None:
@@ -272,8 +281,10 @@ class Intake:
         cached = self._config.cache.enabled
         in_time = not deadlines or min(deadlines) > now
         lookups = self._requests.tally.lookups
-        lookups["exact"] += cached and not request.force
-        may_be_kept = cached and not request.force and in_time and self._router.takes_requests
+        there = made > 0 and self._ready is not None and self._ready.take_made(asked, made)
+        looks = cached and (there or not request.force)
+        lookups["exact"] += looks
+        may_be_kept = looks and not there and in_time and self._router.takes_requests
         if may_be_kept and self._ready is not None and self._ready.answer(number, asked, key):
             return number
         lookups["join"] += resolved.join_key is not None
@@ -289,10 +300,10 @@ class Intake:
             deadline=min(deadlines, default=None),
             events=events_wanted,
             size_bytes=size_bytes,
-            lookup=cached and not request.force,
+            lookup=looks,
             # a stream does not wait for another pool's sound
             claims=cached and request.store and not request.force and not request.stream,
-            near=by_meaning and any_will_do,
+            near=by_meaning and any_will_do and not request.force,
             encoders=self._encoders if cached and by_meaning else (),
             max_rounds=resolved.max_rounds,
             stream=request.stream,
@@ -389,6 +400,7 @@ class Intake:
         caller: Caller = HOST,
         sent: Frames = (),
         upgraded: Upgraded | None = None,
+        made: int = 0,
     ) -> int:
         """Take a request in once its ``init_audio`` has been read, off the router's thread."""
         self.check(request, caller, sent)  # what is refused anyway is refused before a byte is read
@@ -426,6 +438,7 @@ class Intake:
                 number=number,
                 arrival=arrival,
                 upgraded=upgraded,
+                made=made,
             )
 
         def too_late() -> None:

@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.lookup import Hit
+from audio_pool.cache.made import find_made
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.pool.bringing import absent_file
 from audio_pool.pool.executor import Executor
@@ -81,6 +82,18 @@ class ReadyHits:
         )
         self._executor.answer_hit(number, asked, hit, ready.path, metadata, took_ms)
         return True
+
+    def knows(self, entry_id: int) -> bool:
+        """Return True for an entry that is kept, as far as it is known here."""
+        return self._cache.current.store.entries.entry(entry_id) is not None
+
+    def take_made(self, asked: OpenRequest, entry_id: int) -> bool:
+        """Leave the sound that was made for a request with it, for its first look-up; False where it is gone."""
+        cache = self._cache.current
+        found = find_made(cache, entry_id, asked.sound.recipe)
+        if found.hit is not None:
+            asked.looked_up = LookedUp(cache, found)
+        return found.hit is not None
 
     def _still_holds(self, ready: _Ready, asked: OpenRequest) -> bool:
         cache = self._cache.current

@@ -170,8 +170,8 @@ class Store(Struct, frozen=True, kw_only=True, tag=True):
     """Keep the finished sound (or, not accepted, put it where results that are not kept go); answered by Stored."""
 
     job: int
-    request: int
-    """A caller that waits for it; 0: none does any more."""
+    requests: tuple[int, ...]
+    """Who waits for it; () where nobody does any more."""
     sound: MasteredSound
     rounds: int
     tried: tuple[CandidateReport, ...]

@@ -33,7 +33,7 @@ class Storing:
         self._ledger.out.append(
             Store(
                 job=job.job,
-                request=job.requests[0] if job.requests else 0,
+                requests=tuple(job.requests),
                 sound=chosen,
                 rounds=job.round + (1 if chosen.sound.accepted else 0),
                 tried=tuple(job.tried),

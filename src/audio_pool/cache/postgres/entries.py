@@ -36,7 +36,7 @@ from audio_pool.cache.postgres.replica import Replica
 from audio_pool.cache.postgres.states import states_of
 from audio_pool.cache.settings import Filters, Settings, family_of, identity_of
 from audio_pool.cache.sqlite.sources import source_of
-from audio_pool.cache.store import Adopted, Removal, Vector
+from audio_pool.cache.store import Adopted, Also, Removal, Vector
 from audio_pool.cache.trust import fingerprint
 from audio_pool.cache.worth import base_of, heat_of, heated
 from audio_pool.results import FinishedSound
@@ -73,9 +73,9 @@ class _Stored(NamedTuple):
     metadata: bytes
 
 
-class _KeptMeanwhile(Exception):
-    def __init__(self, kept: _Stored, entry: Entry) -> None:
-        self.kept, self.entry = kept, entry
+class _Known(NamedTuple):
+    stored: _Stored
+    entry: Entry
 
 
 class PostgresEntries:
@@ -123,7 +123,13 @@ class PostgresEntries:
     # -- keeping
 
     def put(
-        self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False, preferred: bool = False
+        self,
+        sound: FinishedSound,
+        vectors: Mapping[str, Vector],
+        *,
+        replace: bool = False,
+        preferred: bool = False,
+        also: Also | None = None,
     ) -> Entry:
         doing = "keeping a sound"
         source = Path(sound.path)
@@ -131,7 +137,7 @@ class PostgresEntries:
             digest, size = fingerprint(source)
         # what the replica knows may have gone meanwhile, and what it does not know is met in the transaction
         if not replace and self._here.identical(sound) is not None:
-            known = self._whole(self._database.read(*_kept(sound), doing=doing))
+            known = self._known(sound, doing, also)
             if known is not None:
                 source.unlink(missing_ok=True)
                 return self._taken_over(*known)
@@ -146,12 +152,8 @@ class PostgresEntries:
         try:
             with self._own() as own:
                 kept, gone = self._database.write(
-                    doing, lambda db: self._insert_instead(db, one, samples, own, replace=replace)
+                    doing, lambda db: self._insert_instead(db, one, samples, own, replace=replace, also=also)
                 )
-        except _KeptMeanwhile as exc:
-            self._blobs.discard(file)
-            self._blobs.settle(placement)
-            return self._taken_over(exc.kept, exc.entry)
         except Unsure:
             # it may be committed: the file stays, and whoever sweeps finds out by the rows; a copy is delivered
             with storage_errors(doing, self._blobs.location):
@@ -160,6 +162,10 @@ class PostgresEntries:
         except BaseException:
             self._blobs.withdraw(placement)
             raise
+        if isinstance(kept, _Known):
+            self._blobs.discard(file)
+            self._blobs.settle(placement)
+            return self._taken_over(*kept)
         self._blobs.settle(placement)
         self._replica.forget(gone)
         self._replica.keep([kept])
@@ -182,17 +188,31 @@ class PostgresEntries:
             self._replica.doubt(own)
             raise
 
-    def _whole(self, rows: Sequence[tuple[Any, ...]]) -> tuple[_Stored, Entry] | None:  # Any: as PostgreSQL gives them
+    def _known(self, sound: FinishedSound, doing: str, also: Also | None) -> _Known | None:
+        """Return what is kept of the recipe, and write beside it what is to be written with the sound."""
+        sql, values = _kept(sound)
+        if also is None:
+            return self._whole(self._database.read(sql, values, doing=doing))
+
+        def work(db: Rows) -> _Known | None:
+            known = self._whole(db.execute(f"{sql} FOR KEY SHARE", values).fetchall())  # it must not go meanwhile
+            if known is not None:
+                also(db, known.stored.id)
+            return known
+
+        return self._database.write(doing, work)
+
+    def _whole(self, rows: Sequence[tuple[Any, ...]]) -> _Known | None:  # Any: as PostgreSQL gives them
         """Return what is kept of a recipe, where it can be read and its file is whole."""
         for row in rows:
             kept = _Stored._make(row)
             found = read_stored(kept.recipe, kept.metadata)
             there = self._blobs.is_whole(kept.file, kept.size_bytes) or self._blobs.elsewhere(kept.file)
             if found is not None and there:
-                return kept, Entry(
+                return _Known(kept, Entry(
                     id=kept.id, path=self._blobs.path_of(kept.file), recipe=found[0], metadata=found[1],
                     created_at=kept.created_at, size_bytes=kept.size_bytes,
-                )  # fmt: skip
+                ))  # fmt: skip
         return None
 
     def _taken_over(self, kept: _Stored, entry: Entry) -> Entry:
@@ -202,9 +222,12 @@ class PostgresEntries:
         return entry
 
     def _insert_instead(
-        self, db: Rows, one: Adopted, samples: bytes, own: list[int], *, replace: bool
-    ) -> tuple[Adopted, list[int]]:
-        """Insert a sound, in the place of the one of the same recipe where there is one; return both."""
+        self, db: Rows, one: Adopted, samples: bytes, own: list[int], *, replace: bool, also: Also | None
+    ) -> tuple[Adopted | _Known, list[int]]:
+        """Insert a sound, in the place of the one of the same recipe where there is one; return both.
+
+        What another head has kept meanwhile stays, and is returned instead.
+        """
         pinned, marked = False, Marked()
         gone: list[int] = []
         if one.sound.recipe.seed is not None:
@@ -215,7 +238,9 @@ class PostgresEntries:
                 rows = db.execute(f"{sql} FOR UPDATE", values).fetchall()
             known = None if replace else self._whole(rows)
             if known is not None:
-                raise _KeptMeanwhile(*known)
+                if also is not None:
+                    also(db, known.stored.id)
+                return known, []
             for row in rows:
                 pinned = pinned or bool(db.execute("SELECT 1 FROM pins WHERE entry_id = %s", row[:1]).fetchone())
                 marks = db.execute("SELECT rating, favourite, tags FROM marks WHERE entry_id = %s", row[:1]).fetchone()
@@ -223,7 +248,11 @@ class PostgresEntries:
                     marked = Marked(marks[0], marks[1], None if marks[2] is None else tuple(marks[2]))
             if rows:
                 gone, _ = self._delete(db, [row[0] for row in rows])
-        return self._insert(db, one._replace(pinned=pinned, marked=marked), samples, own, made_now=True), gone
+        made = self._insert(db, one._replace(pinned=pinned, marked=marked), samples, own, made_now=True)
+        if also is not None:
+            assert made.entry_id is not None
+            also(db, made.entry_id)
+        return made, gone
 
     def _insert(self, db: Rows, one: Adopted, samples: bytes, own: list[int], *, made_now: bool = False) -> Adopted:
         """Write the rows of one sound; return it with its id and time."""

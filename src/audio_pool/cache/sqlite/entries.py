@@ -40,7 +40,7 @@ from audio_pool.cache.sqlite.renditions import KEPT
 from audio_pool.cache.sqlite.rows import FITS, ROW, bound, columns_of
 from audio_pool.cache.sqlite.sources import file_source, is_there, source_of
 from audio_pool.cache.sqlite.uses import begin_use, carry_uses
-from audio_pool.cache.store import Adopted, Removal, Vector
+from audio_pool.cache.store import Adopted, Also, Removal, Vector
 from audio_pool.cache.trust import fingerprint
 from audio_pool.errors import StorageError
 from audio_pool.results import FinishedSound
@@ -168,7 +168,13 @@ class SqliteEntries:
     # -- keeping
 
     def put(
-        self, sound: FinishedSound, vectors: Mapping[str, Vector], *, replace: bool = False, preferred: bool = False
+        self,
+        sound: FinishedSound,
+        vectors: Mapping[str, Vector],
+        *,
+        replace: bool = False,
+        preferred: bool = False,
+        also: Also | None = None,
     ) -> Entry:
         source = Path(sound.path)
         with storage_errors("keeping a sound", self._blobs.location):
@@ -178,6 +184,7 @@ class SqliteEntries:
             whole = old is not None and self._blobs.is_whole(old.file, old.size_bytes)
             kept = self._entry(old) if old is not None and whole else None
             if kept is not None and not replace:
+                _write_also(db, kept, also)
                 source.unlink(missing_ok=True)
                 return kept
             file = self._blobs.name_for("audio", digest, ".flac")
@@ -204,9 +211,12 @@ class SqliteEntries:
                         db.execute("INSERT INTO pins VALUES (?)", (entry_id,))
                     if marked != Marked():
                         carry_marks(db, entry_id, marked)
+                    if also is not None:
+                        also(db, entry_id)
             except _KeptMeanwhile as exc:
                 self._blobs.discard(file)
                 self._blobs.settle(placement)
+                _write_also(db, exc.entry, also)
                 return exc.entry
             except BaseException:
                 self._blobs.withdraw(placement)
@@ -312,6 +322,13 @@ def _not_before_the_last(db: sqlite3.Connection, now: float) -> float:
     """Return the time of a new entry: clocks are set back, and the order of entries is not."""
     last = db.execute("SELECT created_at FROM entries ORDER BY id DESC LIMIT 1").fetchone()
     return now if last is None or not isinstance(last[0], float) else max(now, last[0])
+
+
+def _write_also(db: sqlite3.Connection, kept: Entry, also: Also | None) -> None:
+    """Write what was to be written with a sound that is kept already."""
+    if also is not None and kept.id is not None:
+        with transaction(db):
+            also(db, kept.id)
 
 
 class _KeptMeanwhile(Exception):
