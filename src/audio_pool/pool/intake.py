@@ -303,7 +303,7 @@ class Intake:
             lookup=looks,
             # a stream does not wait for another pool's sound
             claims=cached and request.store and not request.force and not request.stream,
-            near=by_meaning and any_will_do and not request.force,
+            near=by_meaning and any_will_do and not (there and request.force),
             encoders=self._encoders if cached and by_meaning else (),
             max_rounds=resolved.max_rounds,
             stream=request.stream,
