@@ -99,7 +99,7 @@ endif
 # (Ray alone is 70 MB to fetch and 240 MB on the disk)
 # the tests of the store and the cache on one machine, which are run against PostgreSQL as well
 STORE_TESTS := $(addprefix tests/unit/test_,$(addsuffix .py,store pins library teaching uses semantic_cache_exact \
-	semantic_cache_near preferred trust cache_registry duplicates eviction bags cache_identity))
+	semantic_cache_near preferred trust cache_registry duplicates eviction bags cache_identity journal_contract))
 POSTGRES ?= $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 
 .venv-cluster/.test: pyproject.toml constraints.txt

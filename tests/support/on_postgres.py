@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import job_journals
 from tests.support.postgres import PostgresServer, postgres_programs
 
 from audio_pool.cache import opening
+from audio_pool.cache.postgres.database import PostgresDatabase
 from audio_pool.cache.postgres.store import PostgresStore
 from audio_pool.cache.shared import SharedStore
+from audio_pool.jobs.postgres import PostgresJournal
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +41,16 @@ def _on_postgres(_server: PostgresServer) -> Iterator[None]:
         schema = schemas.setdefault(place, f"s{os.getpid()}_{next(_numbers)}")
         return PostgresStore(directory, SharedStore(url=_server.url(), schema=schema), **how)
 
+    def journal(place: Path) -> PostgresJournal:
+        schema = schemas.setdefault(os.path.realpath(place), f"j{os.getpid()}_{next(_numbers)}")
+        database = PostgresDatabase(SharedStore(url=_server.url(), schema=schema))
+        found = PostgresJournal(database, f"head {next(_numbers)}", 60.0)
+        found.close = database.close  # type: ignore[method-assign]
+        return found
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "SqliteStore", opened)
+        patch.setattr(job_journals, "open_journal", journal)
         yield
 
 

@@ -185,7 +185,7 @@ def test_only(who: str, only: list[str]) -> None:
         ("worker.runner", ["transport.sockets"]),
         ("engines*", ["transport*", "pool*", "scheduler*", "server*", "cache*", "config*", "worker*", "client*"]),
         ("cache*", ["pool*", "scheduler*", "server*", "engines*", "transport*", "worker*", "client*", "config*"]),
-        ("jobs*", ["pool*", "scheduler*", "server*", "engines*", "transport*", "worker*", "client*", "cache*"]),
+        ("jobs*", ["pool*", "scheduler*", "server*", "engines*", "transport*", "worker*", "client*"]),
         ("monitoring*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "config*", "cli.*"]),
         ("client*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "config*"]),
         ("transport*", ["pool*", "scheduler*", "server*", "cache*", "engines*", "worker*", "client*", "config*"]),
@@ -200,6 +200,14 @@ def test_never(who: str, never: list[str]) -> None:
     for module in members(who):
         found = closure(module) & forbidden
         assert not found, f"{module} reaches {found}"
+
+
+def test_jobs_know_of_the_cache_the_database_alone_that_they_share_with_it() -> None:
+    database = closure("cache.postgres.database") | closure("cache.postgres.feed")
+    known = {module: {one for one in closure(module) if fnmatch(one, "cache*")} for module in members("jobs*")}
+    assert all(found <= database for found in known.values())
+    knowing = {module for module, found in known.items() if found}
+    assert knowing == {"jobs.postgres", "jobs.leases", "jobs.bell"}
 
 
 def test_zmq_is_the_transports_affair() -> None:

@@ -6,18 +6,32 @@ Must not know: SQL (sqlite.py), threads (writer.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from audio_pool.api import JobState
-from audio_pool.jobs.record import JobKey, JobRecord, Outcome
+from audio_pool.jobs.record import JobKey, JobRecord, Look, Outcome
 
 __all__ = ["Journal"]
 
 
 class Journal(Protocol):
-    """Records of jobs by owner and id. For one thread; every method may raise StorageError."""
+    """Records of jobs by owner and id. For one thread; every method may raise StorageError.
+
+    A journal belongs to one server, or is shared by several heads. Then each job is in the hand of one of them at a
+    time; what ``begin`` and ``finish`` write names the number, the attempt and this head, and is refused where another
+    one has taken the job since.
+    """
+
+    @property
+    def head(self) -> str:
+        """The name of this process among those that share the journal; "" where nobody else can."""
+        ...
+
+    def now(self) -> float:
+        """Return the time by the journal's clock, in seconds since 1970; on any thread, without asking anybody."""
+        ...
 
     def transaction(self) -> AbstractContextManager[None]:
         """Commit all that the ``with`` block writes, or nothing; on the disk when left."""
@@ -31,8 +45,15 @@ class Journal(Protocol):
         """Write something that changes nothing."""
         ...
 
-    def add(self, record: JobRecord, size_bytes: int, sent: bytes = b"") -> None:
-        """Add a pending job, and the sound that came with it."""
+    def add(self, record: JobRecord, size_bytes: int, sent: bytes = b"", *, take: bool = True) -> JobRecord | None:
+        """Add a pending job, and the sound that came with it.
+
+        Args:
+            take: take it in hand at once, where several heads might.
+
+        Returns:
+            It as it was written down; None: another head has just written down one of that owner and id.
+        """
         ...
 
     def sent(self, key: JobKey) -> bytes:
@@ -49,10 +70,6 @@ class Journal(Protocol):
         """Return an owner's jobs, the newest first; ``before``: only those created earlier."""
         ...
 
-    def unfinished(self) -> list[JobRecord]:
-        """Return all jobs that have come to nothing yet, the oldest first."""
-        ...
-
     def totals(self) -> tuple[int, int]:
         """Return how many jobs there are, and the bytes of their requests and kept files."""
         ...
@@ -61,16 +78,35 @@ class Journal(Protocol):
         """Return when the next finished job is forgotten."""
         ...
 
-    def survive(self) -> None:
-        """Count one more life for every unfinished job."""
+    def recover(self) -> list[JobRecord]:
+        """Begin with what earlier servers left unfinished, each counting one life more; the oldest first.
+
+        Heads that share a journal are told by ``look`` instead.
+        """
         ...
 
-    def begin(self, key: JobKey) -> None:
+    def look(self, room: int, mine: Mapping[int, int], watched: Collection[int]) -> Look:
+        """Take up to ``room`` jobs in hand that nobody has; tell what became of others. Nothing where nobody shares it.
+
+        Args:
+            mine: the attempts of the jobs that this head believes to have in hand, by number.
+            watched: numbers of jobs whose end somebody waits for here.
+        """
+        ...
+
+    def begin(self, record: JobRecord) -> None:
         """Note that a worker is given the job to do."""
         ...
 
-    def finish(self, record: JobRecord, outcome: Outcome) -> None:
-        """Note what a job came to, whether or not it is still known."""
+    def finish(self, record: JobRecord, outcome: Outcome) -> bool:
+        """Note what a job came to; False: another head has it in hand now, and nothing was written.
+
+        Where nobody shares the journal it is noted whether or not the job is still known.
+        """
+        ...
+
+    def cancel(self, key: JobKey, outcome: Outcome) -> JobRecord | None:
+        """Have an unfinished job end: at once where nobody has it in hand, else its head is told. Return it, if any."""
         ...
 
     def reopen(self, key: JobKey, deadline_at: float | None) -> None:
@@ -83,6 +119,10 @@ class Journal(Protocol):
 
     def paths(self) -> set[str]:
         """Return the files of all jobs."""
+        ...
+
+    def leave(self) -> None:
+        """Let others have what this head has in hand, which it does no more of."""
         ...
 
     def close(self) -> None:

@@ -1,12 +1,14 @@
 """What the journal knows of one durable job.
 
-Owns: JobRecord, and what changes it: Outcome. Admission, the journal's answer to a new request.
+Owns: JobRecord, and what changes it: Outcome. Admission, the journal's answer to a new request. Look, what a head
+of several is told of its jobs and of those that others have.
 Must not know: how records are kept (sqlite.py), who asks, how a sound is made.
 """
 
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -15,7 +17,7 @@ from audio_pool.api import JobReport, JobState
 from audio_pool.results import Failure, SoundMetadata
 from audio_pool.types import AudioRequest
 
-__all__ = ["FINAL", "Admission", "JobKey", "JobRecord", "Outcome", "body_of", "report_of"]
+__all__ = ["FINAL", "Admission", "Held", "JobKey", "JobRecord", "Look", "Outcome", "body_of", "report_of"]
 
 JobKey = tuple[str, str]
 """(owner, request_id): ids of different owners have nothing to do with each other."""
@@ -46,6 +48,14 @@ class JobRecord(Struct, frozen=True, kw_only=True):
     """The kept copy of the sound."""
     metadata: SoundMetadata | None = None
     failure: Failure | None = None
+    number: int = 0
+    """The row, where several heads share the journal."""
+    head: str = ""
+    """Who has it in hand, or has finished it; "": nobody, or the only server there is."""
+    attempt: int = 0
+    """Times that a head took it in hand. With number and head the fence: nothing is written under a former one."""
+    cancelled: bool = False
+    """Its owner wants no more of it, whoever has it in hand."""
 
     @property
     def key(self) -> JobKey:
@@ -72,6 +82,32 @@ class Admission(Struct, frozen=True, kw_only=True):
     record: JobRecord
     new: bool
     """False: it was asked for before, with the same words."""
+    mine: bool = True
+    """This server has it in hand; else another one has, or nobody yet."""
+
+
+class Held(NamedTuple):
+    """A job that this head has in hand, as the journal has it."""
+
+    attempt: int
+    cancelled: bool
+
+
+class Look(Struct, frozen=True, kw_only=True):
+    """What a head of several is told when it looks round."""
+
+    held: dict[int, Held] = {}
+    """By number: all that it has in hand. What it believes to have beside that is another's now."""
+    again: list[int] = []
+    """Of those, what it had lost and has anew, by another attempt, before anybody else took it."""
+    taken: list[JobRecord] = []
+    """What it has in hand since this look, or without having been told."""
+    ended: list[JobRecord] = []
+    """Of those it watches, the ones that have ended."""
+    gone: list[int] = []
+    """Of those it watches, the ones that are not there any more."""
+    more: bool = False
+    """There were more to be had than it had room for."""
 
 
 def body_of(request: AudioRequest) -> bytes:

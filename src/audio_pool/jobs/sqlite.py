@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import msgspec
 from audio_pool.api import JobState
 from audio_pool.claims import claim
 from audio_pool.errors import NotFound, StorageError
-from audio_pool.jobs.record import JobKey, JobRecord, Outcome
+from audio_pool.jobs.record import JobKey, JobRecord, Look, Outcome
 from audio_pool.results import Failure, SoundMetadata
 from audio_pool.types import AudioRequest
 
@@ -155,6 +156,18 @@ class SqliteJournal:
             raise
         return db
 
+    @property
+    def head(self) -> str:
+        """Nobody shares it."""
+        return ""
+
+    def now(self) -> float:
+        """Return this machine's time."""
+        return time.time()
+
+    def leave(self) -> None:
+        """Nobody else could go on before this process has ended."""
+
     def close(self) -> None:
         """Close the file and give the directory back."""
         self._db.close()
@@ -193,7 +206,7 @@ class SqliteJournal:
         """Write something that changes nothing."""
         self._write("UPDATE totals SET jobs = jobs", ())
 
-    def add(self, record: JobRecord, size_bytes: int, sent: bytes = b"") -> None:
+    def add(self, record: JobRecord, size_bytes: int, sent: bytes = b"", *, take: bool = True) -> JobRecord | None:
         """Add a pending job, and the sound that came with it."""
         if sent:
             self._write("INSERT INTO sent (owner, request_id, data) VALUES (?, ?, ?)", (*record.key, sent))
@@ -211,18 +224,34 @@ class SqliteJournal:
                 size_bytes,
             ),
         )
+        return record
 
     def survive(self) -> None:
         """Count one more life for every unfinished job."""
         self._write("UPDATE jobs SET lives = lives + 1, state = 'pending' WHERE expires_at IS NULL", ())
 
-    def begin(self, key: JobKey) -> None:
+    def recover(self) -> list[JobRecord]:
+        """Return what earlier servers left unfinished, each with one life more; the oldest first."""
+        with self.transaction():
+            self.survive()
+        return self.unfinished()
+
+    def look(self, room: int, mine: Mapping[int, int], watched: Collection[int]) -> Look:
+        """Nobody else has a hand in these jobs."""
+        return Look()
+
+    def begin(self, record: JobRecord) -> None:
         """Note that a worker is given the job to do."""
         self._write(
-            f"UPDATE jobs SET state = 'running', attempts = attempts + 1 WHERE {_ONE} AND expires_at IS NULL", key
+            f"UPDATE jobs SET state = 'running', attempts = attempts + 1 WHERE {_ONE} AND expires_at IS NULL",
+            record.key,
         )
 
-    def finish(self, record: JobRecord, outcome: Outcome) -> None:
+    def cancel(self, key: JobKey, outcome: Outcome) -> JobRecord | None:
+        """Return None: whatever is unfinished is in this server's own hand."""
+        return None
+
+    def finish(self, record: JobRecord, outcome: Outcome) -> bool:
         """Note what a job came to, whether or not it is still known."""
         if self.find(record.key) is None:
             self.add(record, 0)
@@ -240,6 +269,7 @@ class SqliteJournal:
                 *record.key,
             ),
         )
+        return True
 
     def reopen(self, key: JobKey, deadline_at: float | None) -> None:
         """Make a finished job pending again, with nothing held against it."""

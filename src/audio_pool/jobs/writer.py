@@ -6,6 +6,7 @@ Must not know: what the orders are for, SQL.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
@@ -88,6 +89,8 @@ class JournalWriter:
         """
         self.trouble = ""
         """Why the journal takes no jobs; "" while all is well."""
+        self.now: Callable[[], float] = time.time
+        """The time by the journal's clock, as it was known last; on any thread."""
         self._opened = opened
         self._files = files
         self._post = post
@@ -139,6 +142,8 @@ class JournalWriter:
                     log.exception("the journal's thread met a bug")
         finally:
             if self._journal is not None:
+                with contextlib.suppress(StorageError):  # others wait for the end of its lease then
+                    self._journal.leave()
                 self._journal.close()
 
     def _next_orders(self) -> tuple[list[_Order[Any]], bool]:
@@ -209,9 +214,7 @@ class JournalWriter:
             self._failed(exc)
             return None
         try:
-            with journal.transaction():
-                journal.survive()
-            unfinished = journal.unfinished()
+            unfinished = journal.recover()
             if not self._swept:  # later there may be some that are about to be noted
                 self._files.sweep(journal.paths())
                 self._swept = True
@@ -219,7 +222,7 @@ class JournalWriter:
             journal.close()
             self._failed(exc)
             return None
-        self._journal, self.trouble = journal, ""
+        self._journal, self.trouble, self.now = journal, "", journal.now
         if unfinished:
             log.info("%d durable jobs were unfinished; they are taken up again", len(unfinished))
         self._post(lambda: self._recovered(unfinished))
@@ -245,9 +248,9 @@ class JournalWriter:
             return
         try:
             soonest = journal.soonest_expiry()
-            if soonest is not None and soonest <= time.time():
+            if soonest is not None and soonest <= journal.now():
                 with journal.transaction():
-                    files = journal.forget_expired(time.time(), _MOST_FORGOTTEN)
+                    files = journal.forget_expired(journal.now(), _MOST_FORGOTTEN)
                 self._files.remove([file for file in files if file is not None])
                 if len(files) == _MOST_FORGOTTEN:
                     self._next_look = now

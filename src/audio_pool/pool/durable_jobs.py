@@ -222,8 +222,8 @@ class DurableJobs:
         job = open_request.sink if open_request is not None else None
         if isinstance(job, KeptJob) and not job.begun:
             job.begun = True
-            key = job.record.key
-            self.journal.order(lambda journal: journal.begin(key), _ignore)
+            record = job.record
+            self.journal.order(lambda journal: journal.begin(record), _ignore)
 
     # -- from the journal to the intake ------------------------------------------------------------
 
@@ -385,10 +385,10 @@ class DurableJobs:
             lambda journal: journal.finish(record, outcome), lambda answer: self._recorded(job, outcome, answer)
         )
 
-    def _recorded(self, job: KeptJob, outcome: Outcome, answer: AudioPoolError | None) -> None:
+    def _recorded(self, job: KeptJob, outcome: Outcome, answer: bool | AudioPoolError) -> None:
         reply = job.reply
         assert reply is not None
-        if answer is None:
+        if not isinstance(answer, AudioPoolError):
             self._answer(job, reply)
             return
         # its caller gets it all the same; until there is room again, or for good, it may be made once more

@@ -206,7 +206,55 @@ CREATE TABLE heads (
     due        timestamptz NOT NULL     -- the end of its lease, by the database's clock
 );
 """
-_STEPS = (_FIRST, _HEADS)
+_JOBS = """
+-- Heads that take durable jobs, each until its lease ends, by the database's clock.
+CREATE TABLE job_heads (
+    head        text COLLATE "C" PRIMARY KEY,
+    lease_until timestamptz NOT NULL
+);
+
+-- Durable jobs; see jobs/postgres.py. Times are seconds since 1970 by the database's clock.
+CREATE TABLE jobs (
+    id          bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    owner       text NOT NULL,
+    request_id  text NOT NULL,
+    request     bytea NOT NULL,            -- msgpack, as everything else that is bytea
+    body        bytea NOT NULL,            -- a hash of the request
+    rights      bytea NOT NULL,
+    priority    smallint NOT NULL,         -- 0 first
+    state       text NOT NULL,             -- 'pending', 'running', 'done', 'failed', 'cancelled', 'expired'
+    created_at  double precision NOT NULL,
+    deadline_at double precision,
+    attempts    integer NOT NULL DEFAULT 0,     -- times that a worker was given it
+    lives       integer NOT NULL DEFAULT 0,     -- heads that were lost while they had it in hand
+    head        text COLLATE "C",               -- who has it in hand, or finished it; NULL: nobody
+    attempt     bigint NOT NULL DEFAULT 0,      -- times that a head took it in hand: with id and head the fence
+    cancelled   boolean NOT NULL DEFAULT false, -- its owner wants no more of it
+    finished_at double precision,
+    expires_at  double precision,               -- NULL: it has come to nothing yet
+    path        text,
+    metadata    bytea,
+    failure     bytea,
+    bytes       bigint NOT NULL DEFAULT 0,
+    entry_id    bigint REFERENCES entries (id) ON DELETE SET NULL,
+    made_at     timestamptz,     -- when its sound, the entry, was kept, by the transaction that kept it; NULL: not yet
+    UNIQUE (owner, request_id)
+);
+CREATE INDEX jobs_ready ON jobs (priority, id) WHERE head IS NULL AND expires_at IS NULL;
+CREATE INDEX jobs_late ON jobs (deadline_at) WHERE head IS NULL AND expires_at IS NULL AND deadline_at IS NOT NULL;
+CREATE INDEX jobs_in_hand ON jobs (head) WHERE expires_at IS NULL;
+CREATE INDEX jobs_expiry ON jobs (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX jobs_newest ON jobs (owner, created_at);
+CREATE INDEX jobs_entry ON jobs (entry_id) WHERE entry_id IS NOT NULL;
+CREATE INDEX jobs_bytes ON jobs (bytes);
+
+-- Sounds that came with their jobs.
+CREATE TABLE job_sounds (
+    job  bigint PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
+    data bytea NOT NULL
+);
+"""
+_STEPS = (_FIRST, _HEADS, _JOBS)
 SCHEMA_VERSION = len(_STEPS)
 
 Rows: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"  # Any: rows as PostgreSQL gives them
