@@ -138,7 +138,7 @@ def test_a_head_that_stops_in_a_transaction_is_put_out_of_it(database: str, tmp_
 def test_a_server_that_is_stopped_costs_a_bounded_wait(
     database: str, tmp_path: Path, postgres: PostgresServer
 ) -> None:
-    with Heads(database, tmp_path, statement_timeout_s=0.5, connect_timeout_s=1.0) as heads:
+    with Heads(database, tmp_path, statement_timeout_s=1.5, connect_timeout_s=1.0) as heads:
         a = heads.open("a")
         entry = keep(a, "kept before")
         assert postgres._process is not None
@@ -177,6 +177,7 @@ def test_a_commit_whose_answer_was_lost_loses_nothing(heads: Heads, monkeypatch:
             a.put(made, {})
     assert os.path.exists(made.path), "it can still be delivered"
     entry_id = eventually(lambda: finds(a, "perhaps"), "it was committed, and is offered")
+    eventually(lambda: a.store.trouble == "", "and the database can be asked again")
     entry = a.put(made, {})
     assert entry.id == entry_id and os.path.exists(entry.path) and not os.path.exists(made.path)
 

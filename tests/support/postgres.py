@@ -20,7 +20,7 @@ import psycopg
 from psycopg import sql
 from tests.support.waiting import PATIENCE_S, eventually
 
-__all__ = ["PostgresServer", "postgres_programs"]
+__all__ = ["PostgresServer", "StandbyServer", "postgres_programs"]
 
 _USER = "ap"
 
@@ -64,6 +64,7 @@ class PostgresServer:
         # short: a socket's path has 107 bytes at most
         self.place = Path(tempfile.mkdtemp(prefix="appg-", dir="/tmp"))
         self._data = self.place / "d"
+        self._log = self.place / "log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> PostgresServer:
@@ -97,13 +98,19 @@ class PostgresServer:
     @property
     def log(self) -> str:
         """What the server has written."""
-        return (self.place / "log").read_text(errors="replace")
+        return self._log.read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        """Of its postmaster."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
 
     def start(self, *, wait: bool = True) -> None:
         """Start it; return when it takes connections."""
         assert threading.current_thread() is threading.main_thread(), "the server would end with the thread"
         settings = [f"unix_socket_directories={self.place}", "listen_addresses=", f"port={self.port}", *self._options]
-        with (self.place / "log").open("ab") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*_as_other(), str(self._programs / "postgres"), "-D", str(self._data)]
                 + [part for setting in settings for part in ("-c", setting)],
@@ -167,3 +174,69 @@ class PostgresServer:
         finally:
             with psycopg.connect(self.url(), autocommit=True) as db:
                 db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+class StandbyServer(PostgresServer):
+    """A copy of a server that follows it, in the same folder by another port, until it is promoted."""
+
+    def __init__(self, primary: PostgresServer, port: int = 5433, options: tuple[str, ...] = ()) -> None:
+        """
+        Args:
+            primary: runs; its folder is this one's, too.
+            port: another one than the primary's.
+            options: further settings, each ``name=value``.
+        """
+        self._programs = primary._programs
+        self._options = options
+        self._process = None
+        self.primary = primary
+        self.port = port
+        self.place = primary.place
+        self._data = self.place / f"s{port}"
+        self._log = self.place / f"log{port}"
+        self._name = f"s{port}"
+
+    def __enter__(self) -> StandbyServer:
+        try:
+            where = f"host={self.place} port={self.primary.port} user={_USER}"
+            self._run("pg_basebackup", "-d", where, "-D", str(self._data), "-X", "stream", "-c", "fast", "-R",
+                      "-C", "-S", self._name, "--no-sync")  # fmt: skip
+            self._options = (
+                f"primary_conninfo={where} application_name={self._name}",
+                f"primary_slot_name={self._name}", "wal_receiver_status_interval=1s", *self._options,
+            )  # fmt: skip
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self._data, ignore_errors=True)
+
+    def either(self, database: str = "postgres") -> str:
+        """Return the address of a database on whichever of both takes writes."""
+        hosts, ports = f"{self.place},{self.place}", f"{self.primary.port},{self.port}"
+        return f"postgresql://{_USER}@/{database}?host={hosts}&port={ports}&target_session_attrs=read-write"
+
+    def synchronous(self, *, on: bool = True) -> None:
+        """Have the primary's commits wait for this one, or not."""
+        with psycopg.connect(self.primary.url(), autocommit=True) as db:
+            # not before the copy was made: it would wait for itself once it is promoted
+            names = sql.Literal(f"FIRST 1 ({self._name})" if on else "")
+            db.execute(sql.SQL("ALTER SYSTEM SET synchronous_standby_names = {}").format(names))
+            db.execute("SELECT pg_reload_conf()")
+            wanted = "sync" if on else "async"
+            eventually(lambda: self._state(db) == wanted, f"the standby is {wanted}")
+
+    def _state(self, db: psycopg.Connection) -> str:
+        row = db.execute(
+            "SELECT sync_state FROM pg_stat_replication WHERE application_name = %s", (self._name,)
+        ).fetchone()
+        return row[0] if row else ""
+
+    def promote(self) -> None:
+        """Take writes from now on, whatever has become of the primary."""
+        with psycopg.connect(self.url(), autocommit=True) as db:
+            assert db.execute("SELECT pg_promote(true, 60)").fetchone() == (True,)

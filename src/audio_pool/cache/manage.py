@@ -10,7 +10,6 @@ Every removal is made in two steps: a Selection says what would go (so that a pe
 from __future__ import annotations
 
 import math
-import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -59,11 +58,11 @@ Json = dict[str, Any]  # the documented results of docs/manager.md
 class AudioSemanticCache:
     """A cache directory, opened for management. A server may be running on it."""
 
-    def __init__(self, cache_dir: Path | str, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, cache_dir: Path | str, *, now: Callable[[], float] | None = None) -> None:
         """
         Args:
             cache_dir: an existing cache directory; it is never created.
-            now: seconds since 1970.
+            now: seconds since 1970; None: the store's.
 
         Raises:
             NotFound: there is no such directory, or no cache in it.
@@ -71,7 +70,7 @@ class AudioSemanticCache:
         """
         self._store = open_store(cache_dir, create=False)
         self._quarantine = Quarantine(self.directory)
-        self._now = now
+        self._now = now or self._store.now
 
     def close(self) -> None:
         """Close the directory."""

@@ -16,7 +16,6 @@ import logging
 import math
 import os
 import random
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -89,7 +88,7 @@ class SoundCache:
         patience_s: float = PATIENCE_S,
         blobs: BlobStore | None = None,
         shared: SharedStore | None = None,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] | None = None,
         rng: random.Random | None = None,
     ) -> None:
         """
@@ -104,7 +103,7 @@ class SoundCache:
             patience_s: how long a write waits for another process's.
             blobs: the files of an earlier opening that goes on.
             shared: the database that holds the rows; None: the directory.
-            now: seconds since 1970.
+            now: seconds since 1970; None: the store's.
             rng: draws where no ``variant_seed`` is given.
 
         Raises NotFound, StorageError.
@@ -113,8 +112,8 @@ class SoundCache:
             directory, shared=shared, create=create, render_dir=render_dir, blobs=blobs, grace_s=grace_s,
             patience_s=patience_s,
         )  # fmt: skip
+        self.now = now = now or self.store.now
         self._cap = VariantCap(self.store, max_per_prompt, cap_strategy, now)
-        self.now = now
         self._rng = rng or random.Random()
         self.spaces = Spaces(self.store)
         self._upkeep = upkeep_of(self.store, self.spaces.save)

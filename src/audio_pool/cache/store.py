@@ -306,6 +306,9 @@ class Store(Protocol):
     def trouble(self) -> str:
         """Why nothing can be kept, where that is known without trying; "" otherwise."""
 
+    def now(self) -> float:
+        """Return the time that rows are dated by, in seconds since 1970: of several heads the same."""
+
     @property
     def blobs(self) -> BlobStore:
         """The files."""

@@ -8,7 +8,6 @@ Off every other thread, by connections of its own: all sounds may be compared fo
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +43,7 @@ class CacheView:
             sink,
             caller,
             lambda cache, store: coming_eviction(
-                store, cache.eviction.limits, time.time(), limit, is_recent=cache.usage.is_recent
+                store, cache.eviction.limits, cache.now(), limit, is_recent=cache.usage.is_recent
             ),
         )
 

@@ -77,7 +77,7 @@ class ReadyHits:
         metadata = structs.replace(
             ready.told,
             request_id=asked.sink.request_id,
-            cache_age_seconds=max(0.0, time.time() - hit.entry.created_at),
+            cache_age_seconds=max(0.0, ready.cache.now() - hit.entry.created_at),
             timings_ms=Timings(lookup=took_ms, total=took_ms),
         )
         self._executor.answer_hit(number, asked, hit, ready.path, metadata, took_ms)

@@ -25,6 +25,7 @@ from audio_pool.cache.files import disk_full
 from audio_pool.cache.postgres.migrations import Rows, migrate
 from audio_pool.cache.postgres.watchdog import WatchedConnection, shut
 from audio_pool.cache.shared import SharedStore
+from audio_pool.cache.uptime import uptime_s
 from audio_pool.errors import InvalidRequest, StorageError
 
 __all__ = ["PostgresDatabase", "Unreachable", "Unsure"]
@@ -36,6 +37,11 @@ Values = Mapping[str, Any] | Sequence[Any]  # Any: what PostgreSQL stores
 
 _BELIEVED_S = 1.0
 """A connection that answered so lately is taken to be there still."""
+_AGAIN = "it is tried again by itself"
+_SHUT_DOWN = "57P"
+"""Errors by which the server ends a session, also one whose commit is done and waits for a standby."""
+_TIME_EVERY_S = 15.0
+"""Clocks of two machines part by some milliseconds in so long; that one is set to another time is told by then."""
 _TRIES = 5
 """Of a transaction that met another one: PostgreSQL ends one of two that wait for each other."""
 
@@ -68,8 +74,11 @@ class PostgresDatabase:
         self._ready = False
         self._preparing = threading.Lock()
         self.trouble = ""
-        """Why the database cannot be asked; "" where it could be, when it was asked last."""
+        """Why the database cannot be asked; "" where it could be, when it was asked last. While there is one, whoever
+        asks is told at once, but for ``look``: many would wait one after the other."""
         logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # one line an attempt; told here once
+        self._clock: tuple[float, float] | None = None
+        """What the database's clock said, and when that was by this machine's uptime."""
         self._pool: ConnectionPool[Rows] = ConnectionPool(
             shared.url,
             connection_class=WatchedConnection,
@@ -113,7 +122,7 @@ class PostgresDatabase:
 
     def read(self, statement: str, values: Values = (), doing: str = "reading the shared cache") -> list[Any]:
         """Return the rows of a SELECT."""
-        with self.errors(doing), self._connection() as db:
+        with self.errors(doing), self._connection(doing) as db:
             found: list[Any] = db.execute(statement, values).fetchall()
             return found
 
@@ -131,7 +140,7 @@ class PostgresDatabase:
             done = False
             with self.errors(doing):
                 try:
-                    with self._connection() as db, db.transaction():
+                    with self._connection(doing) as db, db.transaction():
                         result = work(db)
                         done = True
                     return result
@@ -139,25 +148,52 @@ class PostgresDatabase:
                     if attempt == _TRIES:
                         raise
                 except psycopg.OperationalError as exc:
-                    if not done or exc.sqlstate is not None:
+                    if not done or (exc.sqlstate or _SHUT_DOWN)[:3] != _SHUT_DOWN:
                         raise
-                    self.trouble = _first_line(exc)
+                    self._unreachable(exc)
                     raise Unsure(f"{doing}: the connection to {self.where} broke while it was written down") from exc
         raise AssertionError("unreachable")
 
     @contextlib.contextmanager
     def using(self, doing: str) -> Iterator[Rows]:
         """Yield a connection for a while."""
-        with self.errors(doing), self._connection() as db:
+        with self.errors(doing), self._connection(doing) as db:
             yield db
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[Rows]:
+    def _connection(self, doing: str) -> Iterator[Rows]:
+        if self.trouble:
+            raise Unreachable(f"{doing}: {self.trouble}", hint=_AGAIN)
         with self._pool.connection() as db:
             self._prepare(db)
             yield db
             self._used[db] = time.monotonic()
-        self.trouble = ""
+
+    def now(self) -> float:
+        """Return the time by the database's clock, in seconds since 1970; this machine's until it has been asked."""
+        if self._clock is None:
+            return time.time()
+        told, at = self._clock
+        return told + (uptime_s() - at)
+
+    def ask_time(self, db: Rows) -> None:
+        """Ask for the database's time, now and then."""
+        asked = uptime_s()
+        if self._clock is None or asked - self._clock[1] > _TIME_EVERY_S:
+            row = db.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+            if row is not None:
+                heard = uptime_s()
+                self._clock = row[0], (asked + heard) / 2
+
+    def look(self) -> None:
+        """Find out whether a database that could not be asked can be again: by a new connection, as others need one.
+
+        Raises:
+            Unreachable: it cannot.
+        """
+        if self.trouble:
+            with self.listener() as db:
+                db.execute("")
 
     def _check(self, db: Rows) -> None:
         """Try a connection that has not been used for a while: what breaks later is found out by its use."""
@@ -218,9 +254,12 @@ class PostgresDatabase:
                 hint="see who holds it in pg_stat_activity, or raise cache.store_timeout_s",
             )
         if isinstance(exc, psycopg.OperationalError):
-            self.trouble = f"the database {where} cannot be reached: {_first_line(exc)}"
-            return Unreachable(f"{doing}: {self.trouble}", hint="it is tried again by itself")
+            return Unreachable(f"{doing}: {self._unreachable(exc)}", hint=_AGAIN)
         return StorageError(f"{doing}: {where}: {_first_line(exc)}")
+
+    def _unreachable(self, exc: Exception) -> str:
+        self.trouble = f"the database {self.where} cannot be reached: {_first_line(exc)}"
+        return self.trouble
 
 
 def _first_line(exc: Exception) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 import psycopg
 from psycopg import sql
 
-from audio_pool.cache.postgres.database import PostgresDatabase
+from audio_pool.cache.postgres.database import PostgresDatabase, Unreachable
 from audio_pool.cache.postgres.feed import Line, Place, channel, compact, epoch_of, floor_of, now_at, read_on
 from audio_pool.cache.postgres.heads import HeadLease
 from audio_pool.cache.postgres.migrations import Rows
@@ -61,6 +61,8 @@ class Follower:
         self._uses_at = 0.0
         self._uses_due = self._compact_due = 0.0
         self._told = ""
+        self.trouble = ""
+        """Why it does not follow, though the database can be asked; "" where it does."""
         self._thread = threading.Thread(target=self._run, name="shared-cache-feed", daemon=True)
 
     @property
@@ -106,6 +108,10 @@ class Follower:
                 if exc.message != self._told:
                     _log.warning("%s; what is known here is offered", exc.message)
                 self._told = exc.message
+                self.trouble = "" if isinstance(exc, Unreachable) else exc.message
+            except Exception as exc:  # whatever it is: nobody else would hear what other heads remove
+                _log.exception("following the shared cache failed; it is tried again")
+                self.trouble = f"following the shared cache failed: {exc}"
             finally:
                 self._connected = None
             self._stopping.wait(_AGAIN_S)
@@ -116,6 +122,9 @@ class Follower:
         while not self._stopping.is_set():
             self._beat(db)
             self._follow(db)
+            self.trouble = ""
+            with contextlib.suppress(Unreachable):  # new connections: this one is well
+                self._database.look()
             if self._told:
                 _log.warning("the database %s is followed again", self._database.where)
                 self._told = ""
@@ -132,6 +141,7 @@ class Follower:
 
     def _follow(self, db: Rows) -> None:
         with self._following:
+            self._database.ask_time(db)
             epoch, floor = epoch_of(db), floor_of(db)
             if self._replica.lost or epoch != self._replica.fact(_EPOCH) or self._place() < floor:
                 self._compare(db, epoch)

@@ -6,7 +6,6 @@ Must not know: what a judgement or a threshold does to a look-up.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 import msgspec
@@ -39,7 +38,8 @@ class PostgresJudgements:
         def work(db: Rows) -> list[Judgement]:
             # in one order: two heads that judge the same do not wait for each other in a ring
             order = sorted(range(len(chosen)), key=lambda number: (_pair(chosen[number]), number))
-            kept = {number: self._give(db, chosen[number]) for number in order}
+            now = self._database.now()
+            kept = {number: self._give(db, chosen[number], now) for number in order}
             db.execute("DELETE FROM judgements WHERE seq <= (SELECT max(seq) FROM judgements) - %s", (_MOST,))
             tell(db, self._database.schema, "judgement", [one.seq for one in kept.values()])
             return [kept[number] for number in range(len(chosen))]
@@ -47,13 +47,12 @@ class PostgresJudgements:
         self._replica.judge(self._database.write("noting a judgement", work))
 
     @staticmethod
-    def _give(db: Rows, one: Given) -> Judgement:
+    def _give(db: Rows, one: Given, now: float) -> Judgement:
         if one.entry_id is not None and not db.execute(
             "SELECT 1 FROM entries WHERE id = %s", (one.entry_id,)
         ).fetchone():
             raise NotFound(f"no entry with id {one.entry_id}; nothing was noted")
         low, high = _pair(one)
-        now = time.time()
         db.execute(
             "DELETE FROM judgements WHERE low_key = %s AND high_key = %s AND coalesce(entry_id, 0) = %s",
             (low, high, one.entry_id or 0),
@@ -100,7 +99,7 @@ class PostgresCalibrations:
 
     def keep(self, measured: Measured) -> None:
         report = msgspec.json.encode(msgspec.structs.replace(measured, curve=()))
-        row = (measured.space, measured.at_070, report, time.time())
+        row = (measured.space, measured.at_070, report, self._database.now())
 
         def work(db: Rows) -> list[tuple[str, float, bytes, float]]:
             db.execute(

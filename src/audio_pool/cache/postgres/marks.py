@@ -6,7 +6,6 @@ Must not know: who marks, what is found by it, what removes entries.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from audio_pool.cache.entry import read_stored
@@ -145,7 +144,8 @@ def write_marks(db: Rows, entry_id: int, marked: Marked) -> None:
     """Write the marks of an entry, inside a transaction."""
     tags = None if marked.tags is None else list(dict.fromkeys(marked.tags))
     db.execute(
-        "INSERT INTO marks VALUES (%s, %s, %s, %s, %s) ON CONFLICT (entry_id) DO UPDATE SET rating = excluded.rating,"
-        " favourite = excluded.favourite, tags = excluded.tags, marked_at = excluded.marked_at",
-        (entry_id, marked.rating, marked.favourite, tags, time.time()),
+        "INSERT INTO marks VALUES (%s, %s, %s, %s, extract(epoch FROM clock_timestamp()))"
+        " ON CONFLICT (entry_id) DO UPDATE SET rating = excluded.rating, favourite = excluded.favourite,"
+        " tags = excluded.tags, marked_at = excluded.marked_at",
+        (entry_id, marked.rating, marked.favourite, tags),
     )

@@ -6,7 +6,6 @@ Must not know: who sets presets, what they do.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import msgspec
@@ -38,7 +37,7 @@ class PostgresPresets:
         self.like = replica.presets.like
 
     def set(self, presets: Sequence[Preset], expected: Expected | None = None) -> tuple[Preset, ...]:
-        now = time.time()
+        now = self._database.now()
         stamped = tuple(
             structs.replace(one, metadata=structs.replace(one.metadata, source="user", timestamp=now))
             for one in presets

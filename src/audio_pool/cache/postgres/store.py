@@ -133,7 +133,11 @@ class PostgresStore:
     @property
     def trouble(self) -> str:
         """Why the database cannot be asked; "" while it can."""
-        return self._database.trouble
+        return self._database.trouble or self._follower.trouble
+
+    def now(self) -> float:
+        """Return the database's time."""
+        return self._database.now()
 
     @property
     def read_only(self) -> bool:

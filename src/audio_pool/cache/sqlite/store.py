@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import sqlite3
+import time
 from pathlib import Path
 
 from audio_pool.cache.blobs import BlobStore
@@ -132,6 +133,10 @@ class SqliteStore:
     def renew_keys(self, most: int) -> bool:
         """File up to so many entries under today's keys; return True while some are left."""
         return self.keys.renew(most)
+
+    def now(self) -> float:
+        """Return this machine's time."""
+        return time.time()
 
     @property
     def trouble(self) -> str:
