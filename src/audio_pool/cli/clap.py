@@ -163,6 +163,7 @@ def _embedded(options: dict[str, Any], inputs: Sequence[_Input]) -> tuple[Vector
 
 
 def _by_server(options: dict[str, Any], inputs: Sequence[_Input]) -> tuple[Vectors, float]:
+    from audio_pool.client.addresses import all_share_files
     from audio_pool.client.client import AudioClient
 
     for name in ("engine", "model", "device", "dtype", "config_path"):
@@ -172,7 +173,7 @@ def _by_server(options: dict[str, Any], inputs: Sequence[_Input]) -> tuple[Vecto
     texts = [one.value for one in inputs if one.kind == "text"]
     files = [Path(one.value) for one in inputs if one.kind == "audio"]
     # what may be another machine is sent the files
-    far = not options["connect"].startswith("ipc://")
+    far = not all_share_files(options["connect"])
     named, sent = ([], files) if far else (files, [])
     with AudioClient(options["connect"], keys=options["keys"]) as client:
         body = client.clap("embed", texts, named, sounds=sent, timeout_s=options["timeout_s"])

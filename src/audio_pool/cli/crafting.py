@@ -166,12 +166,13 @@ def done(
 def _workers(options: Mapping[str, Any], count: int) -> Iterator[tuple[AudioPool | AudioClient, bool]]:
     """Yield a server's client, or a pool of workers that do nothing else; and whether files are to be sent."""
     if options["connect"] is not None:
+        from audio_pool.client.addresses import all_share_files
         from audio_pool.client.client import AudioClient
 
         if options["config_path"] is not None:
             raise InvalidRequest("--config: given with --connect, where the server's own counts; leave it out")
         with AudioClient(options["connect"], keys=options["keys"]) as client:
-            yield client, not options["connect"].startswith("ipc://")
+            yield client, not all_share_files(options["connect"])
         return
     from audio_pool.config import Config, load_config
     from audio_pool.config.sections import CacheConfig, JobsConfig, WorkerConfig

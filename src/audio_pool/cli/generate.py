@@ -158,7 +158,11 @@ def _own_configuration(options: dict[str, Any]) -> Config | None:
 
 def _to_send(fields: dict[str, Any], server: str | None) -> dict[str, Path]:
     """Take the sound to start from out of a request's fields where it is sent: to what may be another machine."""
-    if server is None or server.startswith("ipc://") or "init_audio" not in fields:
+    if server is None or "init_audio" not in fields:
+        return {}
+    from audio_pool.client.addresses import all_share_files
+
+    if all_share_files(server):
         return {}
     return {"init_audio": Path(fields.pop("init_audio"))}
 

@@ -156,11 +156,11 @@ def _serve_http(
 
 @contextlib.contextmanager
 def _pool(connect: str | None, serve: bool, config_path: str | None, cache_dir: str | None) -> Iterator[str]:
-    """Yield the endpoint of the pool that is asked; one of its own is ended afterwards."""
+    """Yield the addresses of the pool that is asked; one of its own is ended afterwards."""
     if not serve:
-        from audio_pool.transport.endpoints import check_connect, default_connect
+        from audio_pool.client.addresses import parse_addresses
 
-        yield default_connect() if connect is None else check_connect(connect)
+        yield ",".join(parse_addresses(connect))
         return
     from audio_pool.config import load_config
     from audio_pool.pool.pool import AudioPool

@@ -107,14 +107,15 @@ connect_option = click.option(
     "--connect",
     cls=SectionedOption,
     section=POOL_SECTION,
-    metavar="ENDPOINT",
-    help="Ask a running server, e.g. tcp://127.0.0.1:5577; 'serve' prints it.",
+    metavar="ENDPOINT[,...]",
+    help="Ask a running server, e.g. tcp://127.0.0.1:5577; 'serve' prints it. Of several heads, with commas between "
+    "them, whichever answers.",
 )
 server_option = click.option(
     "--connect",
     cls=SectionedOption,
     section=POOL_SECTION,
-    metavar="auto|never|ENDPOINT",
+    metavar="auto|never|ENDPOINT[,...]",
     default="auto",
     show_default=True,
     help="Ask a running server, e.g. tcp://127.0.0.1:5577; 'serve' prints it. auto: the one at this user's default "

@@ -131,12 +131,13 @@ def _asking(
 ) -> Iterator[_Ask]:
     """Give what answers for one file: a server, or this process."""
     if connect is not None:
+        from audio_pool.client.addresses import all_share_files
         from audio_pool.client.client import AudioClient
 
         if config_path is not None or cache_dir is not None:
             raise InvalidRequest("--config, --cache-dir: given with --connect, where the server's own count")
         with AudioClient(connect, keys=keys) as client:
-            here = connect.startswith("ipc://")
+            here = all_share_files(connect)
             yield lambda path: client.verify(
                 path if here else None, sound=None if here else path, timeout_s=timeout_s
             )

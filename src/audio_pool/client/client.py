@@ -5,7 +5,8 @@ Must not know: what messages look like (session.py), how a connection is kept (c
 
 Many requests may be in flight on one client, from many threads. zmq reconnects with back-off (50 ms to 2 s).
 What was in flight when the connection broke ends as Disconnected at once: the server answers to
-connections, so no answer could come any more. Ask again; ``retryable`` says so.
+connections, so no answer could come any more. Ask again; ``retryable`` says so. With several addresses that is done
+here: see moving.py.
 """
 
 from __future__ import annotations
@@ -15,54 +16,33 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from audio_pool.api import (
     Asked,
-    CacheStats,
-    Cancellation,
-    ClapAnswer,
-    ClapOperation,
-    Engines,
-    Explanation,
-    FeedbackNoted,
-    FeedbackVerdict,
-    Health,
-    JobReport,
-    Jobs,
-    JobState,
     OnEvent,
     OnUpgrade,
-    PictureReport,
-    PoolApi,
-    PoolStatus,
     as_request,
     check_timeout,
     variant_requests,
 )
 from audio_pool.client import control
-from audio_pool.client.candidates import ClientCandidates
-from audio_pool.client.connection import Connection, Keys
-from audio_pool.client.control import FETCH_WAIT_S, QUESTION_TIMEOUT_S, RECONNECT_S, EchoAnswer, Question
-from audio_pool.client.library import ClientLibrary
-from audio_pool.client.models import ClientModels
-from audio_pool.client.presets import ClientPresets
+from audio_pool.client.addresses import Addresses, parse_addresses
+from audio_pool.client.connection import Keys
+from audio_pool.client.control import FETCH_WAIT_S, RECONNECT_S, Question
+from audio_pool.client.heads import connect
+from audio_pool.client.questions import ClientQuestions
+from audio_pool.client.roaming import Order
 from audio_pool.client.session import ClientSession, Frames, check_request_id, new_request_id
-from audio_pool.client.staff import ClientLeases, ClientWorkers
-from audio_pool.craft import Craft, CraftReport
 from audio_pool.errors import AudioPoolError, Busy, Disconnected, PoolClosed, Timeout
 from audio_pool.init_audio import split_sent
-from audio_pool.origin import VerifyReport
 from audio_pool.pending import Pending, wait_all
 from audio_pool.results import AudioResult
 from audio_pool.tracing import asked_traceparent
-from audio_pool.transport.client_messages import MAX_WAIT_MS
-from audio_pool.transport.endpoints import default_connect
 from audio_pool.transport.poller import Poller
+from audio_pool.transport.sockets import Channel
 from audio_pool.transport.waker import Waker
 from audio_pool.types import Delivery
 
@@ -75,31 +55,43 @@ _GRACE_S = 5.0
 T = TypeVar("T")
 
 
-class AudioClient(PoolApi):
+class AudioClient(ClientQuestions):
     """Talks to ``audio-pool serve``; may be used by many threads at once.
 
     Args:
         endpoint: what the server prints when it is ready, e.g. ``tcp://127.0.0.1:5555``; None: where a
-            server of this user on this machine binds by default.
+            server of this user on this machine binds by default. Several heads of one cache, as a list or with commas
+            between them: one is asked, and when it is lost the next; see docs/cluster.md.
         timeout_s: most seconds from asking to the answer, where a call does not say otherwise.
         keys: for a server with CURVE keys: the directory with ``client.key_secret`` and ``server.key``.
         resume: durable requests outlive a lost server: they are picked up when it, or its successor, is there.
+            With several addresses they always do.
+        order: of several addresses the one to begin with: any (so that clients spread over the heads), or ``given``.
     """
 
     def __init__(
-        self, endpoint: str | None = None, *, timeout_s: float = 300.0, keys: Keys = None, resume: bool = False
+        self,
+        endpoint: Addresses = None,
+        *,
+        timeout_s: float = 300.0,
+        keys: Keys = None,
+        resume: bool = False,
+        order: Order = "random",
     ) -> None:
-        endpoint = default_connect() if endpoint is None else endpoint
+        addresses = parse_addresses(endpoint)
         self.timeout_s = timeout_s
-        self._resume = resume
-        self._session = ClientSession(endpoint, resume=resume)
-        self._connection = Connection(endpoint, keys, self._session)
+        self._moves = len(addresses) > 1
+        self._resume = resume or self._moves
+        self._session = ClientSession(", ".join(addresses), resume=resume, moves=self._moves)
+        self._sources = _Sources()
+        self._connection = connect(addresses, keys, self._session, self._sources, order=order)
         self._waker = Waker()
+        self._sources.poller.add(self._waker, "waker")
         # of the session; re-entrant because a Pending's done callbacks run under it and may ask again
         self._lock = threading.RLock()
         self._pending_sends: deque[Frames] = deque()
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name=f"audio-client {endpoint}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"audio-client {addresses[0]}", daemon=True)
         self._thread.start()
 
     # -- sounds
@@ -201,35 +193,7 @@ class AudioClient(PoolApi):
 
     # -- durable jobs
 
-    def job(
-        self,
-        request_id: str,
-        *,
-        wait_s: float = 0.0,
-        delivery: Delivery = "path",
-        timeout_s: float = QUESTION_TIMEOUT_S,
-    ) -> JobReport:
-        """Get what has become of a durable job; wait up to ``wait_s`` (60 s at most) for its end. Raises NotFound."""
-        return self._ask(control.job(request_id, wait_s, delivery), timeout_s + min(wait_s, MAX_WAIT_MS / 1000))
-
-    def jobs(
-        self,
-        states: Sequence[JobState] = (),
-        limit: int = 100,
-        before: float | None = None,
-        *,
-        timeout_s: float = QUESTION_TIMEOUT_S,
-    ) -> Jobs:
-        """Get your durable jobs, the newest first; ``before``: those created earlier (seconds since 1970)."""
-        return self._ask(control.jobs(states, limit, before), timeout_s)
-
-    def retry(self, request_id: str, *, timeout_s: float = QUESTION_TIMEOUT_S) -> JobReport:
-        """Have a durable job that ended without a sound done again."""
-        return self._ask(control.retry(request_id), timeout_s)
-
-    def fetch(
-        self, request_id: str, *, delivery: Delivery = "path", timeout_s: float | None = None
-    ) -> AudioResult:
+    def fetch(self, request_id: str, *, delivery: Delivery = "path", timeout_s: float | None = None) -> AudioResult:
         """Get the sound of a durable job, whoever asked for it under this owner; wait for it.
 
         Raises:
@@ -254,137 +218,6 @@ class AudioClient(PoolApi):
             if left_s == 0.0:
                 raise Timeout(f"job {request_id} has not ended in time", hint="it goes on; fetch it again")
 
-    # -- questions
-
-    def cancel(self, request_id: str, *, timeout_s: float = QUESTION_TIMEOUT_S) -> Cancellation:
-        """Stop any client's request of that id, which then ends as Cancelled."""
-        return self._ask(control.cancel(request_id), timeout_s)
-
-    def engines(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> Engines:
-        """Get the engines that can be asked for, and what each can do."""
-        return self._ask(control.ENGINES, timeout_s)
-
-    def health(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> Health:
-        """Get the state (starting, ready, degraded, draining), its reasons, and each engine's state."""
-        return self._ask(control.HEALTH, timeout_s)
-
-    def status(self, *, numbers: bool = False, timeout_s: float = QUESTION_TIMEOUT_S) -> PoolStatus:
-        """Get requests, workers, cache and counters; ``numbers``: with all that was counted and measured."""
-        return self._ask(control.status(numbers), timeout_s)
-
-    def cache_stats(self, *, timeout_s: float = QUESTION_TIMEOUT_S) -> CacheStats:
-        """Get figures about the whole cache. Raises NotFound where it is off."""
-        return self._ask(control.CACHE_STATS, timeout_s)
-
-    def feedback(
-        self, target: str, verdict: FeedbackVerdict, comment: str = "", *, timeout_s: float = QUESTION_TIMEOUT_S
-    ) -> FeedbackNoted:
-        """Note what the result of request ``target`` was like."""
-        return self._ask(control.feedback(target, verdict, comment), timeout_s)
-
-    def explain(
-        self,
-        prompt: Asked,
-        *,
-        across_namespaces: bool = True,
-        timeout_s: float = QUESTION_TIMEOUT_S,
-        **fields: Any,
-    ) -> Explanation:
-        """Get why a request would hit or miss, as ``generate`` would ask for it; nothing is made."""
-        return self._ask(control.explain(prompt, fields, across_namespaces=across_namespaces), timeout_s)
-
-    def verify(
-        self,
-        path: str | Path | None = None,
-        *,
-        sound: bytes | Path | None = None,
-        namespace: str | None = None,
-        timeout_s: float | None = None,
-    ) -> VerifyReport:
-        """Ask where a file comes from: whether it was made here, when and by what, and what was changed since.
-
-        Args:
-            path: a file that the server reads.
-            sound: a file that is read here and sent, or its bytes.
-            namespace: whose sounds may be told by their prompt and entry; None: all that this client may name.
-
-        Raises:
-            InvalidAudio, NotFound, PathNotAllowed: the file. Busy: too many of this client's are under way.
-        """
-        return self._ask(
-            control.verify(path, sound, namespace), self.timeout_s if timeout_s is None else timeout_s
-        )
-
-    def craft(
-        self,
-        craft: Craft,
-        paths: Sequence[str | Path] = (),
-        *,
-        sounds: Sequence[bytes | Path] = (),
-        output_path: str | Path | None = None,
-        delivery: Delivery = "path",
-        timeout_s: float | None = None,
-        **form: Any,
-    ) -> CraftReport:
-        """Have given sounds worked on: looped, mastered, converted, mixed, put in sequence, or checked.
-
-        Args:
-            craft: what is done, e.g. ``craft.Loop(duration_s=8)``; see ``audio_pool.craft``.
-            paths: files that the server can read.
-            sounds: files that are read here and sent to it, or their bytes; they come after ``paths``.
-            output_path: where the server puts the result; None: where results lie that are not kept.
-            delivery: ``inline`` gives the file as ``data``.
-            timeout_s: None: as long as for a sound.
-            form: how it is written; of CraftForm, e.g. ``format="ogg"``, ``target_lufs=-18.0``.
-        """
-        asked = control.craft(craft, paths, sounds, output_path, delivery, form)
-        return self._ask(asked, self.timeout_s if timeout_s is None else timeout_s)
-
-    def clap(
-        self,
-        operation: ClapOperation,
-        texts: Sequence[str] = (),
-        paths: Sequence[str | Path] = (),
-        *,
-        sounds: Sequence[bytes | Path] = (),
-        timeout_s: float = QUESTION_TIMEOUT_S,
-    ) -> ClapAnswer:
-        """Compute CLAP vectors, similarities, or scores of labels (``texts``) for sounds: ``paths`` that the server
-        can read, and ``sounds`` that are sent to it, as bytes or read here.
-
-        Whole sounds are embedded, so allow more than the default timeout for many.
-        """
-        return self._ask(control.clap(operation, texts, paths, sounds), timeout_s)
-
-    def spectrogram(
-        self,
-        entry: int,
-        *,
-        namespace: str = "default",
-        mel_bands: int = 0,
-        highest_hz: float | None = None,
-        dark: bool = False,
-        delivery: Delivery = "path",
-        timeout_s: float = QUESTION_TIMEOUT_S,
-    ) -> PictureReport:
-        """Get a picture (PNG) of a kept sound, by its entry's id: drawn by a worker where there is none yet.
-
-        Args:
-            namespace: that the entry is of.
-            mel_bands: how many the frequencies are parted into, up to 320; 0: one for each row.
-            highest_hz: top of the picture; None: 20 kHz, or half the sample rate.
-            dark: light text on a dark ground.
-            delivery: ``inline`` gives the file as ``data``.
-        """
-        asked = control.spectrogram(entry, namespace, mel_bands, highest_hz, dark, delivery)
-        return self._ask(asked, timeout_s)
-
-    def echo(
-        self, payload: bytes = b"", worker: str | None = None, *, timeout_s: float = QUESTION_TIMEOUT_S
-    ) -> EchoAnswer:
-        """Send bytes through the server and a worker and back, to measure the way."""
-        return self._ask(control.echo(payload, worker), timeout_s)
-
     def _ask(self, question: Question[T], timeout_s: float) -> T:
         answer: Future[T] = Future()
         if threading.current_thread() is self._thread:
@@ -408,42 +241,17 @@ class AudioClient(PoolApi):
         except TimeoutError:
             raise Disconnected(f"{question.kind}: this client's own thread does not answer") from None
 
-    @property
-    def library(self) -> ClientLibrary:
-        """Kept sounds: searched, listened to, marked; see LibraryApi."""
-        return ClientLibrary(self._ask)
-
-    @property
-    def candidates(self) -> ClientCandidates:
-        """Candidates that were not chosen: heard, or chosen instead; see CandidatesApi."""
-        return ClientCandidates(self._ask)
-
-    @property
-    def leases(self) -> ClientLeases:
-        """Devices lent to other programs, and returned."""
-        return ClientLeases(self._ask)
-
-    @property
-    def models(self) -> ClientModels:
-        """Models in memory: listed, loaded, taken out, kept."""
-        return ClientModels(self._ask)
-
-    @property
-    def presets(self) -> ClientPresets:
-        """Named sets of words and parameters: listed, set, removed."""
-        return ClientPresets(self._ask)
-
-    @property
-    def workers(self) -> ClientWorkers:
-        """Workers added, drained and removed while the server runs."""
-        return ClientWorkers(self._ask)
-
     # -- life
 
     @property
     def connected(self) -> bool:
         """True while a server is at the other end, as far as is known; False before anything was asked."""
         return self._session.connected
+
+    @property
+    def address(self) -> str:
+        """Which of several addresses is asked now; "": none answers; of one alone that."""
+        return self._connection.address
 
     @property
     def server_instance(self) -> str:
@@ -477,10 +285,10 @@ class AudioClient(PoolApi):
 
     def _send(self, frames: Frames) -> None:
         """Have the client's thread send the frames, if any: a socket belongs to one thread."""
-        if not frames:
-            return
-        self._pending_sends.append(frames)
-        self._waker.wake()
+        if frames:
+            self._pending_sends.append(frames)
+        if frames or self._moves:
+            self._waker.wake()
 
     # -- the client's thread
 
@@ -499,13 +307,10 @@ class AudioClient(PoolApi):
             self._waker.close()
 
     def _serve(self) -> None:
-        poller = Poller[str]()
-        poller.add(self._waker, "waker")
-        poller.add(self._connection.channel, "channel")
-        poller.add(self._connection.monitor, "monitor")
+        poller = self._sources.poller
         while not self._closing:
             with self._lock:
-                due = self._session.next_deadline()
+                due = self._connection.due()
             ready = poller.wait(3600.0 if due is None else max(0.0, due - time.monotonic()))
             if "waker" in ready:
                 self._waker.clear()
@@ -513,6 +318,17 @@ class AudioClient(PoolApi):
                     with contextlib.suppress(Busy):  # it then ends by its timeout
                         self._connection.send(self._pending_sends.popleft())
             with self._lock:
-                self._connection.receive()
-                self._connection.poll_monitor()
-                self._connection.expire()
+                self._connection.tend()
+
+
+class _Sources:
+    """What the client's thread waits for."""
+
+    def __init__(self) -> None:
+        self.poller = Poller[str]()
+
+    def add(self, source: Channel) -> None:
+        self.poller.add(source, "connection")
+
+    def remove(self, source: Channel) -> None:
+        self.poller.remove(source)

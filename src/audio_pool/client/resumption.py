@@ -19,7 +19,7 @@ from audio_pool.client import control
 from audio_pool.client.control import QUESTION_TIMEOUT_S, Frames, Question, new_request_id
 from audio_pool.errors import AudioPoolError, Disconnected, NotFound, ServerRestarted, Timeout
 
-__all__ = ["Resumption"]
+__all__ = ["Outstanding", "Resumption"]
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class Asker(Protocol):
         ...
 
 
-class _Outstanding:
+class Outstanding:
     """One durable request."""
 
     def __init__(self, make: Callable[[], Frames], *, lost: bool) -> None:
@@ -61,21 +61,23 @@ class _Outstanding:
 class Resumption:
     """Not thread-safe, as its session."""
 
+    _passing: tuple[type[AudioPoolError], ...] = (Disconnected,)
+
     def __init__(self, session: Asker) -> None:
         self.instance = ""
         """Which start of the server answered last."""
         self.away = False
         """The server was lost and the next is not there: what is asked for meanwhile is sent to that one."""
         self._session = session
-        self._outstanding: dict[str, _Outstanding] = {}
+        self._outstanding: dict[str, Outstanding] = {}
 
     def add(self, request_id: str, make: Callable[[], Frames]) -> None:
         """Take on a request; ``make`` gives its frames for the connection of that moment."""
-        self._outstanding[request_id] = _Outstanding(make, lost=self.away)
+        self._outstanding[request_id] = Outstanding(make, lost=self.away)
 
     def accepted(self, request_id: str) -> None:
         """Note that the server has promised a request's answer."""
-        one = self._outstanding.get(request_id)
+        one = self._find(request_id)
         if one is not None:
             one.accepted_by = self.instance
 
@@ -98,6 +100,9 @@ class Resumption:
             if one.lost:
                 self._ask_after(request_id)
 
+    def _find(self, request_id: str) -> Outstanding | None:
+        return self._outstanding.get(request_id)
+
     def _met(self, health: Health) -> None:
         self.instance = health.instance
 
@@ -106,8 +111,8 @@ class Resumption:
             self._send_again(request_id)
 
         def unknown(error: AudioPoolError) -> None:
-            one = self._outstanding.get(request_id)
-            if one is None or isinstance(error, Disconnected):  # it is asked after again on the next connection
+            one = self._find(request_id)
+            if one is None or isinstance(error, self._passing):  # it is asked after again on the next connection
                 return
             if isinstance(error, Timeout):
                 self._ask_after(request_id)
@@ -118,13 +123,16 @@ class Resumption:
             elif one.accepted_by == self.instance:
                 self._session.end(request_id, error)
             else:
-                lost = f"the server that accepted {request_id} was restarted, and does not know it any more"
-                self._session.end(request_id, ServerRestarted(lost, hint="is its jobs.dir another one? Ask again"))
+                self._session.end(request_id, self._not_known(request_id))
 
         self._ask(control.job(request_id), known, unknown)
 
+    def _not_known(self, request_id: str) -> ServerRestarted:
+        lost = f"the server that accepted {request_id} was restarted, and does not know it any more"
+        return ServerRestarted(lost, hint="is its jobs.dir another one? Ask again")
+
     def _send_again(self, request_id: str) -> None:
-        one = self._outstanding.get(request_id)
+        one = self._find(request_id)
         if one is not None:
             one.lost = False
             self._session.outgoing.append(one.make())

@@ -18,10 +18,19 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import UNSET, Struct, structs
+from msgspec import UNSET, structs
 
 from audio_pool.api import check_text, check_timeout
 from audio_pool.client.control import Frames, Question, new_request_id
+from audio_pool.client.moving import Fate, Head, Moving, fate_of
+from audio_pool.client.replies import (
+    UNDECODABLE,
+    body_decoder,
+    decode_error,
+    decode_event,
+    decode_head,
+    decode_sound,
+)
 from audio_pool.client.resumption import Resumption
 from audio_pool.errors import (
     AudioPoolError,
@@ -31,20 +40,16 @@ from audio_pool.errors import (
     PoolClosed,
     Refused,
     Timeout,
-    error_from_code,
 )
 from audio_pool.pending import Pending
-from audio_pool.results import Accepted, AudioResult, ChunkHead, Event, Progress
+from audio_pool.results import AudioResult, Event
 from audio_pool.transport import client_messages, packing
 from audio_pool.transport.client_messages import (
     MAX_CLIENT_BYTES,
     PROTOCOL_VERSION,
-    BodyReply,
     CancelRequest,
-    ErrorReply,
     GenerateRequest,
     ReplyHead,
-    SoundReply,
 )
 from audio_pool.types import AudioRequest, RequestId
 
@@ -54,24 +59,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# compiled once. The server is trusted as far as sizes go, so no limits of packing.unpack apply
-_HEAD = msgspec.msgpack.Decoder(ReplyHead)
-_SOUND = msgspec.msgpack.Decoder(SoundReply)
-_ERROR = msgspec.msgpack.Decoder(ErrorReply)
-_ACCEPTED = msgspec.msgpack.Decoder(BodyReply[Accepted])
-_PROGRESS = msgspec.msgpack.Decoder(BodyReply[Progress])
-_CHUNK = msgspec.msgpack.Decoder(BodyReply[ChunkHead])
 _RESULTS = ("result", "upgraded")
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-_ANSWERS: dict[type, msgspec.msgpack.Decoder[Any]] = {}  # Any: BodyReply[T] by T
-
-
-def _body_decoder(answer: type[T]) -> msgspec.msgpack.Decoder[BodyReply[T]]:
-    if answer not in _ANSWERS:
-        _ANSWERS[answer] = msgspec.msgpack.Decoder(BodyReply[answer])  # type: ignore[valid-type]
-    return _ANSWERS[answer]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +69,7 @@ class _InFlight(Generic[T]):
     kind: str
     timeout_s: float
     decode: Callable[[Sequence[bytes]], T]
-    """The ``result`` from its frames; raises one of _UNDECODABLE."""
+    """The ``result`` from its frames; raises one of UNDECODABLE."""
     on_result: Callable[[T], None]
     on_error: Callable[[AudioPoolError], None]
     on_event: Callable[[Event], None] | None = None
@@ -90,30 +78,20 @@ class _InFlight(Generic[T]):
     """Of a sound: who waits for it, and how the better one is waited for."""
 
 
-class _Code(Struct, frozen=True):
-    code: str
-
-
-class _CodedReply(Struct, frozen=True):
-    """The one field of an error that decides what its caller does."""
-
-    error: _Code
-
-
-_CODED = msgspec.msgpack.Decoder(_CodedReply)
-
-
 class ClientSession:
     """Requests in flight, by request id. Not thread-safe.
 
     Args:
         endpoint: named in messages only.
         resume: durable requests outlive their connection, and are picked up on the next.
+        moves: there are several heads: requests outlive the one that has them. What is to be sent is then asked of
+            ``moving``, and no call returns frames.
     """
 
-    def __init__(self, endpoint: str, *, resume: bool = False) -> None:
+    def __init__(self, endpoint: str, *, resume: bool = False, moves: bool = False) -> None:
         self._endpoint = endpoint
-        self._resumption = Resumption(self) if resume else None
+        self.moving = Moving(self) if moves else None
+        self._resumption = Resumption(self) if resume and not moves else self.moving
         self.outgoing: list[Frames] = []
         """Frames to send that nobody's call has returned: the connection takes them."""
         self._in_flight: dict[str, _InFlight[Any]] = {}  # Any: each with a result type of its own
@@ -168,7 +146,7 @@ class ClientSession:
         entry = _InFlight(
             kind="generate",
             timeout_s=timeout_s,
-            decode=_decode_sound,
+            decode=decode_sound,
             on_result=pending.on_result,
             on_error=pending.on_error,
             on_event=pending.on_event if events else None,
@@ -177,6 +155,14 @@ class ClientSession:
         )
         self._add(pending.request_id, entry, now)
         pieces = _pieces(sent)
+        if self.moving is not None:
+            self.moving.take(
+                pending.request_id,
+                lambda token: [packing.pack(structs.replace(message, token=token or UNSET)), *pieces],
+                "generate",
+                Fate.DURABLE if request.durable else Fate.AGAIN,
+            )
+            return []
         if resumed is not None:  # the next server has another token
             resumed.add(
                 pending.request_id,
@@ -195,12 +181,17 @@ class ClientSession:
         timeout_s: float,
         on_result: Callable[[T], None],
         on_error: Callable[[AudioPoolError], None],
+        on: Head | None = None,
     ) -> Frames:
         """Take on a question: the frames to send.
+
+        Args:
+            on: of several heads the one that is asked; None: whichever is.
 
         Raises:
             InvalidRequest: the id is in flight already, or a field is not what the protocol allows.
         """
+        fate = Fate.AGAIN if self.moving is None else Fate.HERE if on is not None else fate_of(question.kind)
         fields = {"v": PROTOCOL_VERSION, "type": question.kind, "request_id": request_id, **question.fields}
         if self.token:
             fields["token"] = self.token
@@ -208,7 +199,7 @@ class ClientSession:
             message = client_messages.decode_client(fields)
         except BadMessage as exc:
             raise InvalidRequest(exc.message, hint=exc.hint) from None
-        decoder = _body_decoder(question.answer)
+        decoder = body_decoder(question.answer)
 
         def decode(frames: Sequence[bytes]) -> T:
             body = decoder.decode(frames[0]).body
@@ -222,7 +213,16 @@ class ClientSession:
             on_error=on_error,
         )
         self._add(request_id, entry, now)
-        return [packing.pack(message), *_pieces(question.sent)]
+        if self.moving is None:
+            return [packing.pack(message), *_pieces(question.sent)]
+        self.moving.take(
+            request_id,
+            lambda token: [packing.pack(structs.replace(message, token=token or UNSET)), *_pieces(question.sent)],
+            question.kind,
+            fate,
+            on,
+        )
+        return []
 
     def _add(self, request_id: str, entry: _InFlight[T], now: float) -> None:
         if request_id in self._in_flight:
@@ -236,12 +236,18 @@ class ClientSession:
 
         Its own final reply, ``cancelled`` or what came first, arrives like any other.
         """
-        return self._cancel_frames(request_id) if request_id in self._in_flight else None
+        if request_id not in self._in_flight:
+            return None
+        if self.moving is not None:
+            self.moving.stop(request_id)
+            return []
+        return self.cancel_frames(request_id, self.token)
 
-    def _cancel_frames(self, target: str) -> Frames:
+    def cancel_frames(self, target: str, token: str) -> Frames:
+        """Return what stops a request on the server."""
         return [
             packing.pack(
-                CancelRequest(v=PROTOCOL_VERSION, request_id=new_request_id(), token=self.token or UNSET, target=target)
+                CancelRequest(v=PROTOCOL_VERSION, request_id=new_request_id(), token=token or UNSET, target=target)
             )
         ]
 
@@ -254,8 +260,8 @@ class ClientSession:
         if frames and not frames[0]:
             frames = frames[1:]
         try:
-            head = _HEAD.decode(frames[0] if frames else b"")
-        except _UNDECODABLE as exc:
+            head = decode_head(frames[0] if frames else b"")
+        except UNDECODABLE as exc:
             log.warning("from %s: not a message of this protocol: %s", self._endpoint, exc)
             return
         entry = self._in_flight.get(head.request_id)
@@ -264,10 +270,12 @@ class ClientSession:
         elif head.type in ("accepted", "progress", "chunk"):
             if self._resumption is not None:
                 self._resumption.accepted(head.request_id)
+                if self.moving is not None and head.type == "chunk":
+                    self.moving.begun(head.request_id)
             if entry.on_event is not None:
                 try:
-                    event = _decode_event(head, frames)
-                except _UNDECODABLE as exc:
+                    event = decode_event(head, frames)
+                except UNDECODABLE as exc:
                     log.warning("from %s: an event that this client does not understand: %s", self._endpoint, exc)
                 else:
                     entry.on_event(event)
@@ -275,20 +283,22 @@ class ClientSession:
             self._finish(head, entry, frames)
 
     def _finish(self, head: ReplyHead, entry: _InFlight[T], frames: Sequence[bytes]) -> None:
-        del self._in_flight[head.request_id]
-        self._forget(head.request_id)
         try:
-            result = entry.decode(frames) if head.type in _RESULTS else _decode_error(head.type, frames[0])
-        except _UNDECODABLE as exc:
+            result = entry.decode(frames) if head.type in _RESULTS else decode_error(head.type, frames[0])
+        except UNDECODABLE as exc:
             what = "a result" if head.type == "result" else "an error"
             result = BadMessage(
                 f"{what} that this client does not understand: {exc}", hint="is the server of another version?"
             )
+        if self.moving is not None and isinstance(result, PoolClosed) and self.moving.take_back(head.request_id):
+            return  # the next head is asked
+        del self._in_flight[head.request_id]
+        if entry.better is not None and isinstance(result, AudioResult):
+            self._await_better(result, entry, *entry.better)
+        self._forget(head.request_id)
         if isinstance(result, AudioPoolError):
             entry.on_error(result)
         else:
-            if entry.better is not None and isinstance(result, AudioResult):
-                self._await_better(result, entry, *entry.better)
             entry.on_result(result)
 
     def _await_better(
@@ -301,20 +311,25 @@ class ClientSession:
             self._in_flight[name] = _InFlight(
                 kind="upgrade",
                 timeout_s=entry.timeout_s,
-                decode=_decode_sound,
+                decode=decode_sound,
                 on_result=pending.on_result,
                 on_error=pending.on_error,
                 on_event=pending.on_event,
             )  # without a deadline: it lets everybody else go first
+            if self.moving is not None:
+                self.moving.follow(name, first.request_id)
 
     def expire(self, now: float) -> list[Frames]:
         """End what has waited too long; the frames to send, so that nobody works for it any more."""
         cancels = []
         while self._deadlines and self._deadlines[0][0] <= now:
             _, request_id = heapq.heappop(self._deadlines)
-            entry = self._in_flight.pop(request_id, None)
+            entry = self._in_flight.get(request_id)
             if entry is None:
                 continue
+            if self.moving is not None and not entry.durable:
+                self.moving.release(request_id)
+            del self._in_flight[request_id]
             self._forget(request_id)
             if self.connected and entry.durable:
                 error: AudioPoolError = Timeout(
@@ -322,7 +337,8 @@ class ClientSession:
                     hint="the job goes on: fetch its result by its request_id, or cancel it",
                 )
             elif self.connected:
-                cancels.append(self._cancel_frames(request_id))
+                if self.moving is None:
+                    cancels.append(self.cancel_frames(request_id, self.token))
                 error = Timeout(
                     f"no answer to {entry.kind} {request_id} from {self._endpoint} within {entry.timeout_s:g} s",
                     hint="raise timeout_s, or ask for less; the request has been cancelled",
@@ -331,7 +347,7 @@ class ClientSession:
                 error = self.refusal
             else:
                 error = Disconnected(
-                    f"no server reached at {self._endpoint} within {entry.timeout_s:g} s"
+                    f"no server reached{'' if self.moving else f' at {self._endpoint}'} within {entry.timeout_s:g} s"
                     + (f": {self.trouble}" if self.trouble else ""),
                     hint="is 'audio-pool serve' running, and bound to this address?",
                 )
@@ -417,38 +433,3 @@ def _request_fields(request: AudioRequest) -> dict[str, Any]:  # Any: the values
             check_text(name, fields[name])  # a path may be any bytes here, not on the wire
             fields[name] = os.path.abspath(fields[name])
     return fields
-
-
-def _decode_sound(frames: Sequence[bytes]) -> AudioResult:
-    reply = _SOUND.decode(frames[0])
-    result = AudioResult(request_id=reply.request_id, path=reply.path or "", metadata=reply.metadata)
-    if len(frames) < 2:
-        return result
-    if reply.samples is UNSET:
-        return structs.replace(result, data=frames[1])
-    from audio_pool.audio.interleaved import planar  # only here: who asks for files needs no numpy
-
-    try:
-        return structs.replace(result, audio=planar(frames[1], reply.samples.channels))
-    except ValueError as exc:  # not so many
-        raise msgspec.DecodeError(f"samples: {exc}") from None
-
-
-def _decode_event(head: ReplyHead, frames: Sequence[bytes]) -> Event:
-    frame = frames[0]
-    if head.type == "chunk":
-        told = _CHUNK.decode(frame).body
-        chunk = told.with_samples(frames[1] if len(frames) > 1 else b"")
-        return Event(request_id=head.request_id, type="chunk", body=chunk)
-    if head.type == "accepted":
-        return Event(request_id=head.request_id, type="accepted", body=_ACCEPTED.decode(frame).body)
-    return Event(request_id=head.request_id, type="progress", body=_PROGRESS.decode(frame).body)
-
-
-def _decode_error(kind: str, frame: bytes) -> AudioPoolError:
-    try:
-        failure = _ERROR.decode(frame).error
-    except msgspec.ValidationError as exc:  # an error must not fail for what comes with its code
-        code = _CODED.decode(frame).error.code
-        return error_from_code(code, f"an error that this client does not wholly understand: {exc}")
-    return error_from_code(kind, "") if failure is UNSET else failure.error()
