@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
+from tests.support.programs import needs_ffmpeg
 from tests.support.registered import bursts, keep, write
 from tests.support.waiting import PATIENCE_S
 
@@ -55,6 +58,7 @@ def asked(kept: Kept, *files: Path) -> tuple[int, list[dict[str, Any]]]:
     return done.exit_code, msgspec.json.decode(done.stdout)
 
 
+@needs_ffmpeg
 def test_files_that_ffmpeg_has_edited_are_known_and_the_changes_named(kept: Kept) -> None:
     quiet = edited(kept, kept.gong, "quiet.flac", "-af", "volume=-9dB")
     mp3 = edited(kept, kept.gong, "gong.mp3", "-b:a", "64k")
@@ -90,8 +94,7 @@ def test_one_that_is_not_known_gives_1_and_one_that_cannot_be_read_2(kept: Kept)
 
 def test_a_file_that_decodes_to_more_than_ten_minutes_is_refused_before_it_is_decoded(kept: Kept) -> None:
     long = kept.folder / "long.flac"
-    silence = ["-f", "lavfi", "-t", "660", "-i", "anullsrc=r=8000:cl=mono"]
-    subprocess.run(["ffmpeg", "-v", "error", "-y", *silence, str(long)], check=True, timeout=60)
+    soundfile.write(long, np.zeros(660 * 8000, np.int16), 8000)
     assert long.stat().st_size < 1_000_000
     code, told = asked(kept, long)
     assert (code, "600" in told[0]["error"]) == (2, True)
@@ -107,6 +110,14 @@ def test_a_folder_is_gone_through_and_said_in_words(kept: Kept) -> None:
     assert "a.wav: made here on 20" in said.stdout and "by procedural, seed 2" in said.stdout
     assert "changed since: loudness (-6.0 dB), tags stripped" in said.stdout
     assert "b.wav: not known here" in said.stdout
+
+
+def test_bytes_after_the_sound_are_told_of(kept: Kept) -> None:
+    longer = kept.folder / f"longer{kept.gong.suffix}"
+    longer.write_bytes(kept.gong.read_bytes() + b"x")
+    for path, told in ((kept.gong, "changed since: nothing\n"), (longer, "its bytes are those of no file")):
+        said = CliRunner().invoke(verify, [str(path), "--cache-dir", str(kept.cache)])
+        assert told in said.stdout
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,14 @@ def verify(
         sys.exit(worst)
 
 
+_UNMEASURED = {
+    "file": "nothing",
+    "manifest": "nothing",
+    "samples": "nothing in its samples; its bytes are those of no file that is known here",
+}
+"""What is said where no change was found, by how the sound was known."""
+
+
 def lines_of(report: VerifyReport) -> list[str]:
     """Return a report as text: the verdict, and what else there is to say."""
     said = report.declares
@@ -94,7 +102,7 @@ def lines_of(report: VerifyReport) -> list[str]:
         seed = "" if made.seed is None else f", seed {made.seed}"
         first = f"{report.name}: made here{when}{f', by {maker}' if maker else ''}{seed}"
         changed = ", ".join(report.changes.told())
-        changed = changed or ("nothing" if report.certain else "its bytes, and nothing that is measured")
+        changed = changed or _UNMEASURED.get(report.by, "its bytes, and nothing that is measured")
         lines = [first, f"  changed since: {changed}", f"  {_known_by(report)}"]
         if isinstance(made.entry, int):
             lines.append(f"  kept as entry {made.entry}: {made.prompt}")
