@@ -20,7 +20,7 @@ from tests.support.waiting import PATIENCE_S
 from tests.support.worker_processes import worker_processes
 
 
-def _toml(tree: dict[str, Any]) -> str:
+def as_toml(tree: dict[str, Any]) -> str:
     """Sections, one of them with a nested one each, and the list of workers."""
 
     def line(key: str, value: Any) -> str:
@@ -78,7 +78,7 @@ class Served:
             own = tree["engines"].get(name, {})
             ours = own.get("implementation", name) in brings and name != "listener"  # which keeps no diary
             tree["engines"][name] = {"diary": str(self.diary_file), **own} if ours else own
-        (place / "serve.toml").write_text(_toml(tree))
+        (place / "serve.toml").write_text(as_toml(tree))
         command = [sys.executable, "-m", "audio_pool.cli", "serve", "--config", str(place / "serve.toml")]
         command += ["--bind", self.bind, "--cache-dir", str(place / "cache"), *arguments]
         if most_files:

@@ -13,16 +13,18 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import click
+import msgspec
 
 from audio_pool.cli.options import config_option, json_option, with_options
 from audio_pool.cli.terminal import say, say_json
 from audio_pool.config import Config, EngineConfig, load_config
+from audio_pool.config.cluster_checks import on_nodes
 from audio_pool.errors import AudioPoolError, StorageError
+from audio_pool.finding import Finding
 
 __all__ = ["doctor"]
 
@@ -39,6 +41,10 @@ _EXTRAS = {
     "hub": (("huggingface_hub",), "fetching models"),
     "http": (("litestar", "uvicorn", "httptools", "uvloop", "httpx"), "the HTTP door"),
     "c2pa": (("c2pa", "cryptography"), "files signed by C2PA, and signatures read"),
+    "cluster": (
+        ("ray", "psycopg", "psycopg_pool", "obstore", "zstandard"),
+        "workers on Ray, a shared cache, an object store",
+    ),
     "metrics": (("prometheus_client",), "numbers for Prometheus"),
     "otel": (("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"), "traces"),
 }
@@ -46,50 +52,53 @@ _SMALL_TMPFS = 64 << 20
 _SOON_DAYS = 30.0
 
 
-@dataclass
-class Finding:
-    """One thing looked at. ``problem`` fails the check; ``note`` does not."""
-
-    what: str
-    state: Literal["ok", "note", "problem"]
-    told: str
-    mend: str = ""
-
-
 @click.command()
-@with_options(config_option, json_option)
-def doctor(config_path: str | None, as_json: bool) -> None:
+@with_options(
+    config_option,
+    click.option("--cluster", is_flag=True, help="Also ask the database, the object store and the Ray nodes."),
+    json_option,
+)
+def doctor(config_path: str | None, cluster: bool, as_json: bool) -> None:
     """Check this machine against a configuration: Python, memory, GPUs, extras, models, addresses.
 
-    Each problem comes with the command that mends it. Exit code 1 where something is missing that the
-    configuration needs.
+    With --cluster also what it names on other machines, by real connections, which leave nothing there and take some
+    seconds, two minutes at most. Each problem comes with what mends it. Exit code 1 where something is missing
+    that the configuration needs.
     """
     config = load_config(config_path)
-    findings = [
-        *_python(),
-        *_arena(),
-        *_cache(config),
-        *_gpus(config),
-        *_placements(config),
-        *_extras(),
-        *_engines(config, config_path),
-        *_addresses(config),
-        *_http(config),
-        *_signing(config),
-        *_config_files(),
-    ]
-    problems = [finding for finding in findings if finding.state == "problem"]
-    if as_json:
-        say_json({"ok": not problems, "findings": [asdict(finding) for finding in findings]})
-    else:
-        for finding in findings:
+    findings = []
+    for finding in _all(config, config_path, cluster=cluster):  # told as it is found: other machines take their time
+        findings.append(finding)
+        if not as_json:
             mark = {"ok": "ok  ", "note": "note", "problem": "MISS"}[finding.state]
             say(f"{mark}  {finding.what}: {finding.told}")
             if finding.mend:
                 say(f"      mend: {finding.mend}")
-        say("nothing is missing" if not problems else f"{len(problems)} missing")
+    problems = sum(finding.state == "problem" for finding in findings)
+    if as_json:
+        say_json({"ok": not problems, "findings": [msgspec.to_builtins(finding) for finding in findings]})
+    else:
+        say(f"{problems} missing" if problems else "nothing is missing")
     if problems:
         raise click.exceptions.Exit(1)
+
+
+def _all(config: Config, config_path: str | None, *, cluster: bool) -> Iterator[Finding]:
+    yield from _python()
+    yield from _arena()
+    yield from _cache(config)
+    yield from _gpus(config)
+    yield from _placements(config)
+    yield from _extras()
+    yield from _engines(config, config_path)
+    yield from _addresses(config)
+    yield from _http(config)
+    yield from _signing(config)
+    yield from _config_files()
+    if cluster:
+        from audio_pool.cli.doctor_cluster import cluster_findings
+
+        yield from cluster_findings(config)
 
 
 def _python() -> Iterator[Finding]:
@@ -138,7 +147,7 @@ def _gpus(config: Config) -> Iterator[Finding]:
         why = f" ({'; '.join(found.notes)})" if found.notes else ""
         yield Finding("gpu", "note", f"none that a driver reports{why}")
     for worker in config.workers:
-        if worker.gpu:
+        if worker.gpu and not on_nodes(worker, config.cluster):
             try:
                 seen = visible(found.devices, worker.gpu)
             except AudioPoolError as exc:
@@ -189,13 +198,26 @@ def _missing(modules: tuple[str, ...]) -> list[str]:
 
 
 def _needed(config: Config) -> dict[str, str]:
-    """Engine -> the worker's interpreter ("" is this one)."""
-    needed = {engine: worker.python for worker in config.workers for engine in worker.engines}
-    needed.setdefault(config.defaults.engine, "")
-    for name in (config.cache.encoder, config.cache.scorer):
-        if name not in ("off", "auto"):
+    """Engine -> the interpreter of its worker ("" is this one), of workers that this machine runs."""
+    here = [worker for worker in config.workers if not on_nodes(worker, config.cluster)]
+    needed = {engine: worker.python for worker in here for engine in worker.engines}
+    roles = {role for worker in here for role in worker.roles} if config.workers else {"generate", "embed", "score"}
+    if not config.workers:
+        needed.setdefault(config.defaults.engine, "")
+    for name, role in ((config.cache.encoder, "embed"), (config.cache.scorer, "score")):
+        if name not in ("off", "auto") and role in roles:
             needed.setdefault(name, "")
     return needed
+
+
+def _elsewhere(config: Config, needed: dict[str, str]) -> Iterator[Finding]:
+    """Name the engines that only nodes of a Ray cluster load."""
+    for worker in config.workers:
+        if on_nodes(worker, config.cluster):
+            for name in worker.engines:
+                if name not in needed:
+                    told = f"is loaded on the nodes of the Ray cluster ({worker.name}): doctor --cluster asks them"
+                    yield Finding(f"engine {name}", "ok", told)
 
 
 def _engines(config: Config, config_path: str | None = None) -> Iterator[Finding]:
@@ -204,7 +226,9 @@ def _engines(config: Config, config_path: str | None = None) -> Iterator[Finding
     from audio_pool.models import weights
     from audio_pool.pool.plan import configured
 
-    for name, python in _needed(config).items():
+    needed = _needed(config)
+    yield from _elsewhere(config, needed)
+    for name, python in needed.items():
         what = f"engine {name}"
         if python:
             state: Literal["ok", "problem"] = "ok" if shutil.which(python) else "problem"

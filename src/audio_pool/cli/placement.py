@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from msgspec import Struct, field
 
 from audio_pool.config import Config, EngineConfig, WorkerConfig
+from audio_pool.config.cluster_checks import on_nodes
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import AudioPoolError
 from audio_pool.gpu import Survey, parse_bytes, shown, visible
@@ -81,7 +82,7 @@ def placements(config: Config, found: Survey) -> Iterator[Placement]:
 
 def _device_of(worker: WorkerConfig, engine: EngineConfig, config: Config, found: Survey) -> _Device:
     """Return the device on which a worker loads an engine."""
-    if config.cluster.launcher == "ray" and not worker.local:
+    if on_nodes(worker, config.cluster):
         return _Device(f"{'gpu' if worker.gpus else 'node'} by Ray, for {worker.name}")
     if worker.device:
         return _Device(f"device {worker.device}", config.devices[worker.device].memory_bytes)

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from audio_pool.config.cluster_checks import cluster_refusals
 from audio_pool.config.sections import Config, EngineConfig, process_names
 from audio_pool.errors import InvalidConfig, InvalidRequest, NotFound, nearest_name
 from audio_pool.validation import parse
@@ -230,7 +231,8 @@ def check_config(config: Config, where: str) -> None:
             f"{where}: defaults.format: given {config.defaults.format!r}, which cannot be signed while provenance.sign "
             f"is 'on'; allowed are {', '.join(_SIGNABLE)}"
         )
-    _check_cluster(config, where)
+    for refusal in cluster_refusals(config.cluster, config.workers):
+        raise InvalidConfig(f"{where}: {refusal}")
     if bool(config.server.pull_bind) != bool(config.server.push_bind):
         raise InvalidConfig(f"{where}: server.pull_bind and server.push_bind are set together or not at all")
     if config.defaults.bit_depth == 32 and config.defaults.format != "wav":
@@ -252,24 +254,3 @@ def _check_memory(config: Config, where: str) -> None:
             raise InvalidConfig(f"{where}: workers: {worker.name!r} names the device {worker.device!r}; {hint}")
         if worker.device and worker.gpu:
             raise InvalidConfig(f"{where}: workers: {worker.name!r} has a gpu and a logical device; allowed is one")
-
-
-def _check_cluster(config: Config, where: str) -> None:
-    """Refuse workers that are elsewhere and cannot be, and what only those have that are."""
-    launcher = config.cluster.launcher
-    for worker in config.workers:
-        elsewhere = launcher != "local" and not worker.local
-        for key in ("thread", "device") if elsewhere else ():
-            if getattr(worker, key):
-                raise InvalidConfig(
-                    f"{where}: workers: {worker.name!r} has {key}, which is of this machine, and cluster.launcher is "
-                    f"{launcher!r}; give it local = true"
-                )
-        for key in ("gpus", "resources", "memory"):
-            if getattr(worker, key) and (worker.local or launcher != "ray"):
-                raise InvalidConfig(
-                    f"{where}: workers: {worker.name!r} has {key}, which Ray reads; "
-                    + ("it is local" if worker.local else 'set cluster.launcher = "ray"')
-                )
-        if worker.gpus and worker.gpu is not None:
-            raise InvalidConfig(f"{where}: workers: {worker.name!r} has gpu and gpus; with gpus Ray chooses the cards")

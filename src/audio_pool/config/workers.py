@@ -14,6 +14,8 @@ from audio_pool.types import Name
 
 __all__ = ["WorkerConfig", "process_names"]
 
+_Resource = Annotated[str, Meta(max_length=64, pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.:\-]*\Z")]
+"""A name of Ray's, such as accelerator_type:H100."""
 Role = Literal["generate", "master", "embed", "score"]
 
 
@@ -45,7 +47,7 @@ class WorkerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A process of this machine, though ``cluster.launcher`` starts the others elsewhere."""
     gpus: Annotated[float, Meta(ge=0.0, le=64.0)] = 0.0
     """Cards, or a part of one (0.5), that Ray gives it; it sees no others."""
-    resources: dict[Name, Annotated[float, Meta(gt=0.0, le=1e9)]] = {}
+    resources: dict[_Resource, Annotated[float, Meta(gt=0.0, le=1e9)]] = {}
     """Ray's own resources that its node must have."""
     memory: Annotated[str, Meta(max_length=32)] = ""
     """What Ray sets aside of its node's memory, e.g. "8GB"; "": nothing."""

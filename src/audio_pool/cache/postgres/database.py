@@ -28,7 +28,7 @@ from audio_pool.cache.shared import SharedStore
 from audio_pool.cache.uptime import uptime_s
 from audio_pool.errors import InvalidRequest, StorageError
 
-__all__ = ["PostgresDatabase", "Unreachable", "Unsure"]
+__all__ = ["PostgresDatabase", "Unreachable", "Unsure", "connect_arguments", "without_password"]
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class PostgresDatabase:
         """
         self._shared = shared
         self.schema = shared.schema
-        self.where = _without_password(shared.url)
+        self.where = without_password(shared.url)
         self.timeout_s = shared.statement_timeout_s
         self._used: weakref.WeakKeyDictionary[Rows, float] = weakref.WeakKeyDictionary()
         """When connections answered last."""
@@ -83,7 +83,7 @@ class PostgresDatabase:
             shared.url,
             connection_class=WatchedConnection,
             configure=self._watch,
-            kwargs=self._arguments(),
+            kwargs=connect_arguments(shared),
             min_size=0,
             max_size=shared.connections,
             timeout=shared.connect_timeout_s,
@@ -93,26 +93,6 @@ class PostgresDatabase:
             open=True,
             name=f"audio_pool {self.where}",
         )
-
-    def _arguments(self) -> dict[str, Any]:  # Any: what libpq takes
-        timeout_ms = round(self.timeout_s * 1000)
-        settings = {
-            "search_path": sql.Identifier(self.schema).as_string(None),
-            "statement_timeout": timeout_ms,
-            "lock_timeout": timeout_ms,
-            # a head that is stopped in the middle of a transaction must not hold the others' feed
-            "idle_in_transaction_session_timeout": timeout_ms,
-        }
-        return {
-            "autocommit": True,
-            "connect_timeout": max(2, round(self._shared.connect_timeout_s)),
-            "application_name": "audio_pool",
-            "options": " ".join(f"-c {name}={_escaped(str(value))}" for name, value in settings.items()),
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": timeout_ms,
-        }
 
     def close(self) -> None:
         """Close every connection."""
@@ -212,7 +192,7 @@ class PostgresDatabase:
         """Yield a connection of its own, for LISTEN."""
         with self.errors("following the shared cache"):
             # connecting is bounded by libpq; the type of rows is the default one
-            db: Rows = WatchedConnection.connect(self._shared.url, **self._arguments())
+            db: Rows = WatchedConnection.connect(self._shared.url, **connect_arguments(self._shared))
             try:
                 self._watch(db)
                 self._prepare(db)
@@ -270,7 +250,29 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
-def _without_password(url: str) -> str:
+def connect_arguments(shared: SharedStore) -> dict[str, Any]:  # Any: what libpq takes
+    """Return what every connection is opened with, beside the address: the ends of all waits, and the schema."""
+    timeout_ms = round(shared.statement_timeout_s * 1000)
+    settings = {
+        "search_path": sql.Identifier(shared.schema).as_string(None),
+        "statement_timeout": timeout_ms,
+        "lock_timeout": timeout_ms,
+        # a head that is stopped in the middle of a transaction must not hold the others' feed
+        "idle_in_transaction_session_timeout": timeout_ms,
+    }
+    return {
+        "autocommit": True,
+        "connect_timeout": max(2, round(shared.connect_timeout_s)),
+        "application_name": "audio_pool",
+        "options": " ".join(f"-c {name}={_escaped(str(value))}" for name, value in settings.items()),
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": timeout_ms,
+    }
+
+
+def without_password(url: str) -> str:
     """Return what messages call a database: ``user@host:port/name``."""
     try:
         parts = conninfo.conninfo_to_dict(url)
