@@ -1,16 +1,21 @@
-"""The way to workers on other machines: an encrypted socket with a thread and an I/O thread of its own.
+"""The way to workers on other machines: an encrypted socket with an I/O thread of its own, a thread for large messages.
 
 Owns: RemoteLink: who of them is let in and heard, messages in pieces, files of tasks on their way there and back.
 Must not know: what a message makes anybody do (worker_link.py); when a task is sent.
 
-Nothing that is large passes the router's thread: pieces are read, put together and decoded here, files are read by one
-thread behind it, and written and fsynced by two. The router gets whole messages whose files lie where the task said.
+A small message changes no thread: the router's sends it, and takes it from the socket; waking another costs more than
+that. A large one is put together, decoded and sent on the link's thread; files are read by one thread behind it, and
+written and fsynced by two. The router gets whole messages whose files lie where the task said.
+
+The socket is used by one thread at a time (``_using``). Its descriptor tells of a change once, and who sends may take
+that in: whoever has used it looks whether something has arrived, and wakes the router.
 """
 
 from __future__ import annotations
 
 import collections
 import functools
+import itertools
 import logging
 import queue
 import threading
@@ -37,6 +42,7 @@ from audio_pool.transport.tensors import SlotReader
 from audio_pool.transport.waker import Waker
 from audio_pool.transport.worker_keys import WorkerKeys
 from audio_pool.transport.worker_messages import (
+    FromWorker,
     RunTask,
     TaskDone,
     TaskFailed,
@@ -70,14 +76,14 @@ class Arrived:
     """A whole message, as the router reads it."""
 
     identity: bytes
-    message: bytes | memoryview
+    message: FromWorker | None
     frames: list[bytes | memoryview] = field(default_factory=list)
     error: BadMessage | None = None
     """It is no message."""
 
 
 class RemoteLink:
-    """Its methods may be called from any thread; none waits but ``close``."""
+    """Its methods may be called from any thread, but for ``receive``; none waits but ``close``."""
 
     def __init__(self, bind: str, arena: Path, link_mbit: float) -> None:
         """
@@ -91,13 +97,14 @@ class RemoteLink:
         """
         self.keys = WorkerKeys()
         self.waker = Waker()
-        """To be polled; readable once something has arrived."""
+        """To be polled, with the link itself; readable once something has arrived."""
         self.counts: collections.Counter[str] = collections.Counter()
         self.carry: Carry | None = None
         """For files that several tasks may read; None: they travel with each."""
         self._channel = router(
             bind, keys=self.keys, high_water=HIGH_WATER, max_bytes=_FRAME_BYTES, knows_senders=True, apart=True
         )
+        self._using = threading.Lock()
         self.endpoint = self._channel.endpoint
         self._link_mbit = link_mbit
         self._parting = Parting(best_codec(link_mbit))
@@ -105,8 +112,10 @@ class RemoteLink:
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._orders_waker = Waker()
         self._assemblies: dict[bytes, Assembly] = {}
+        self._untaken: dict[bytes, int] = {}
+        """Frames of large messages that wait for the thread, by who sent them: what he sends next waits behind them."""
         self._leaving: dict[bytes, collections.deque[Iterator[list[bytes | memoryview]]]] = {}
-        """Messages that are not sent whole yet, by who gets them."""
+        """Messages that are not sent whole yet, by who gets them; what he gets next waits behind them."""
         self._held: dict[bytes, list[bytes | memoryview]] = {}
         """A piece that a slow worker has not taken."""
         self._under_way: dict[tuple[str, int, int, int], Task] = {}
@@ -148,17 +157,44 @@ class RemoteLink:
             else:
                 _submit(self._reading, lambda: self._send_task(identity, run, given))
         else:
-            pieces = self._parting.parted([packing.pack(message), *frames])
-            self._order(lambda: self._leave(identity, pieces))
+            self._leave(identity, self._parting.parted([packing.pack(message), *frames]))
+
+    def fileno(self) -> int:
+        """To be polled; it tells of a change once, then ``receive`` is to be called."""
+        return self._channel.fileno()
 
     def receive(self) -> Iterator[Arrived]:
-        """Yield messages that have arrived, not too many at once."""
+        """Yield messages that have arrived, not too many at once. Router's thread only."""
         self.waker.clear()
         for _ in range(_MOST_AT_ONCE):
-            if self._arrived.empty():
-                return
-            yield self._arrived.get()
+            while not self._arrived.empty():
+                yield self._arrived.get()
+            with self._using:
+                frames = None if self._ended else self._channel.receive()
+                if frames is None:
+                    return
+                attached, key = self._channel.attached, self._channel.sender_key
+            identity = frames[0]
+            if self._is_known(identity, key):
+                arrived = self._taken(identity, [*frames[1:], *attached])
+                if arrived is not None:
+                    yield arrived
         self.waker.wake()
+
+    def _taken(self, identity: bytes, frames: list[bytes | memoryview]) -> Arrived | None:
+        """Return a small message; leave a large one to the thread, and what comes behind it."""
+        if identity in self._untaken or not Assembly.is_whole(frames):
+            with self._using:
+                self._untaken[identity] = self._untaken.get(identity, 0) + 1
+            self._order(lambda: self._assemble(identity, frames))
+            return None
+        try:
+            return self._whole(identity, frames[1:])
+        except BadMessage as exc:
+            return self._misspoken(identity, exc)
+        except Exception:  # whatever it was: everybody else's messages come through here, too
+            log.exception("a remote worker's message met a bug")
+            return None
 
     def close(self) -> None:
         """Close the socket and end the threads."""
@@ -180,39 +216,35 @@ class RemoteLink:
 
     def _run(self) -> None:
         poller = Poller[str]()
-        poller.add(self._channel, "message")
         poller.add(self._orders_waker, "order")
         while not self._ended:
             try:
-                if "order" in poller.wait(_RETRY_S if self._leaving else 3600.0):
+                if poller.wait(_RETRY_S if self._leaving else 3600.0):
                     self._orders_waker.clear()
                 while not self._orders.empty():
                     self._orders.get()()
-                self._receive()
                 for identity in list(self._leaving):
                     self._flush(identity)
             except Exception:  # whatever it was: all the others' messages come through here, too
                 log.exception("the link to remote workers met a bug and goes on")
                 time.sleep(_RETRY_S)
-        self._channel.close()
+        with self._using:
+            self._channel.close()
         self._orders_waker.close()
 
-    def _receive(self) -> None:
-        for _ in range(_MOST_AT_ONCE):
-            frames = self._channel.receive()
-            if frames is None:
-                return
-            identity = frames[0]
-            if not self._is_known(identity, self._channel.sender_key):
-                continue
-            try:
-                assembly = self._assemblies.setdefault(identity, Assembly(MOST_BYTES))
-                whole = assembly.take([*frames[1:], *self._channel.attached])
-                if whole:
-                    self._take(identity, whole)
-            except BadMessage as exc:
-                self._arrive(Arrived(identity, b"", error=exc))
-                self.keys.revoke(*_owner(identity))
+    def _assemble(self, identity: bytes, frames: list[bytes | memoryview]) -> None:
+        """Take a piece of a large message, or what came behind one."""
+        try:
+            whole = self._assemblies.setdefault(identity, Assembly(MOST_BYTES)).take(frames)
+            if whole is not None and (arrived := self._whole(identity, whole)) is not None:
+                self._arrive(arrived)
+        except BadMessage as exc:
+            self._arrive(self._misspoken(identity, exc))
+        finally:
+            with self._using:
+                left = self._untaken.pop(identity, 1) - 1
+                if left:
+                    self._untaken[identity] = left
 
     def _is_known(self, identity: bytes, key: str) -> bool:
         """Return True for who shows the key that the worker was given whose name he says."""
@@ -233,9 +265,11 @@ class RemoteLink:
                 )  # fmt: skip
         return known
 
-    def _take(self, identity: bytes, whole: list[bytes | memoryview]) -> None:
-        """Pass a whole message on, after its files have found their places."""
-        message = from_worker(bytes(whole[0]))
+    def _whole(self, identity: bytes, frames: Sequence[bytes | memoryview]) -> Arrived | None:
+        """Return a whole message; None: it arrives once its files have found their places. Raises BadMessage."""
+        if not frames:
+            raise BadMessage("a message without a frame")
+        message = from_worker(bytes(frames[0]))
         task = None
         if isinstance(message, TaskDone | TaskFailed | TaskReturned):
             key = (*_owner(identity), message.task_id, message.attempt)
@@ -243,43 +277,80 @@ class RemoteLink:
         if isinstance(message, TaskDone) and message.files:
             if task is None:
                 self.counts["late_remote_files"] += 1
-                return
-            done = message
-            _submit(self._writing, lambda: self._put_back(identity, done, task, whole[1:]))
-        else:
-            self._arrive(Arrived(identity, whole[0], whole[1:]))
+            else:
+                done = message
+                _submit(self._writing, lambda: self._put_back(identity, done, task, list(frames[1:])))
+            return None
+        return Arrived(identity, message, list(frames[1:]))
+
+    def _misspoken(self, identity: bytes, exc: BadMessage) -> Arrived:
+        self.keys.revoke(*_owner(identity))
+        return Arrived(identity, None, error=exc)
 
     def _arrive(self, arrived: Arrived) -> None:
         self._arrived.put(arrived)
         self.waker.wake()
 
     def _leave(self, identity: bytes, pieces: Iterator[list[bytes | memoryview]]) -> None:
-        self._leaving.setdefault(identity, collections.deque()).append(pieces)
-        self._flush(identity)
+        """Send a small message at once, where none waits before it; leave the others to the thread."""
+        first = next(pieces)
+        with self._using:
+            if self._ended:
+                return
+            waiting = self._leaving.get(identity)
+            sent = SendResult.SLOW
+            if waiting is None and Assembly.is_whole(first):
+                sent = self._channel.send_to(identity, first)
+            if sent is SendResult.SLOW:
+                pieces = itertools.chain([first], pieces)
+                self._leaving.setdefault(identity, collections.deque()).append(pieces)
+            missed = self._channel.readable()
+        if missed:
+            self.waker.wake()
+        if sent is SendResult.GONE:  # its silence brings the tasks back
+            self.counts["unsent_to_remote"] += 1
+        elif sent is SendResult.SLOW:
+            self._orders_waker.wake()
 
     def _flush(self, identity: bytes) -> None:
         """Send what a worker takes now."""
+        while self._flush_piece(identity):
+            pass
+
+    def _flush_piece(self, identity: bytes) -> bool:
+        """Send a piece; return True if more may follow at once."""
         waiting = self._leaving.get(identity)
-        while waiting:
-            piece = self._held.pop(identity, None) or next(waiting[0], None)
+        piece = None
+        if waiting:
+            piece = self._held.pop(identity, None) or next(waiting[0], None)  # parted here, without the lock
+        with self._using:
+            if not waiting:
+                self._leaving.pop(identity, None)
+                return False
             if piece is None:
                 waiting.popleft()
-                continue
+                if not waiting:  # under the lock: whoever sends next finds either all of this or nothing
+                    self._leaving.pop(identity, None)
+                return bool(waiting)
             sent = self._channel.send_to(identity, piece)
             if sent is SendResult.SLOW:
                 self._held[identity] = piece
-                return
-            if sent is SendResult.GONE:  # its silence brings the tasks back
+            elif sent is SendResult.GONE:  # its silence brings the tasks back
                 self.counts["unsent_to_remote"] += 1
                 waiting.clear()
-        self._leaving.pop(identity, None)
+                self._leaving.pop(identity, None)
+            missed = self._channel.readable()
+        if missed:
+            self.waker.wake()
+        return sent is SendResult.SENT
 
     def _revoke(self, worker: str, incarnation: int) -> None:
-        for known in (self._assemblies, self._leaving, self._held):
-            for identity in list(known):
-                name, number = _owner(identity)
-                if name == worker and number <= incarnation:
-                    known.pop(identity)
+        with self._using:
+            for known in (self._assemblies, self._leaving, self._held, self._untaken):
+                for identity in list(known):
+                    name, number = _owner(identity)
+                    if name == worker and number <= incarnation:
+                        known.pop(identity)
         for key in list(self._under_way):
             if key[0] == worker and key[1] <= incarnation:
                 self._under_way.pop(key, None)
@@ -329,26 +400,25 @@ class RemoteLink:
                 exc = StorageError(f"the task could not be sent to its worker: {exc}")
             self._fail(identity, run.incarnation, run.task_id, run.attempt, exc)
         else:
-            self._order(lambda: self._leave(identity, pieces))
+            self._leave(identity, pieces)
 
     def _put_back(self, identity: bytes, done: TaskDone, task: Task, frames: list[bytes | memoryview]) -> None:
         try:
             results, rest = put_back(done, task, frames)
         except Exception as exc:
             if isinstance(exc, BadMessage):
-                self._arrive(Arrived(identity, b"", error=exc))
+                self._arrive(Arrived(identity, None, error=exc))
                 return
             if not isinstance(exc, AudioPoolError):
                 log.exception("the files of task %d could not be kept", done.task_id)
                 exc = StorageError(f"a finished sound could not be kept: {exc}")
             self._fail(identity, done.incarnation, done.task_id, done.attempt, exc)
         else:
-            message = packing.pack(structs.replace(done, results=results, files=()))
-            self._arrive(Arrived(identity, message, rest))
+            self._arrive(Arrived(identity, structs.replace(done, results=results, files=()), rest))
 
     def _fail(self, identity: bytes, incarnation: int, task: int, attempt: int, exc: AudioPoolError) -> None:
         failed = TaskFailed(incarnation=incarnation, task_id=task, attempt=attempt, failure=Failure.of(exc))
-        self._arrive(Arrived(identity, packing.pack(failed)))
+        self._arrive(Arrived(identity, failed))
 
 
 def _submit(threads: ThreadPoolExecutor, work: Callable[[], None]) -> None:

@@ -205,6 +205,7 @@ class Router:
         poller.add(self._link.channel, self._link)
         if self._link.remote is not None:
             poller.add(self._link.remote.waker, self._link)
+            poller.add(self._link.remote.fileno(), self._link)
         poller.add(self._inbox.waker, self._inbox)
         for front_end in self.front_ends:
             poller.add(front_end.channel, front_end)

@@ -162,12 +162,22 @@ class WorkerLink:
             yield from self._received(frames[0], frames[1:], pid)
         if self.remote is not None:
             for arrived in self.remote.receive():
-                yield from self._received(arrived.identity, [arrived.message, *arrived.frames], 0, arrived.error)
+                yield from self._received(arrived.identity, arrived.frames, 0, arrived.message, arrived.error)
 
     def _received(
-        self, identity: bytes, frames: Frames, pid: int, error: BadMessage | None = None
+        self,
+        identity: bytes,
+        frames: Frames,
+        pid: int,
+        message: FromWorker | None = None,
+        error: BadMessage | None = None,
     ) -> Iterator[Received]:
-        """Yield events for one message; ``error``: what is wrong with it has been found already."""
+        """Yield events for one message.
+
+        Args:
+            message: what has been read already; None: the first frame is it.
+            error: what is wrong with it.
+        """
         sender = self._senders.get(identity) or self._recognised(identity, pid)
         if sender is None:
             return
@@ -180,7 +190,9 @@ class WorkerLink:
         try:
             if error is not None:
                 raise error
-            yield from self._events_of(name, incarnation, thread, from_worker(frames[0]), frames[1:], pid)
+            if message is None:
+                message, frames = from_worker(frames[0]), frames[1:]
+            yield from self._events_of(name, incarnation, thread, message, frames, pid)
         except (BadMessage, ValueError, IndexError) as exc:
             self.counts["bad_worker_messages"] += 1
             if not current:

@@ -90,6 +90,11 @@ class Assembly:
         self._most_bytes = most_bytes
         self._coming: _Coming | None = None
 
+    @staticmethod
+    def is_whole(frames: Sequence[bytes | memoryview]) -> bool:
+        """Return True for what is a message by itself."""
+        return bool(frames) and frames[0] == _WHOLE
+
     @property
     def waiting_bytes(self) -> int:
         """Bytes that are kept for a message that is not whole yet."""

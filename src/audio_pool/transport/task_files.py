@@ -35,7 +35,7 @@ from audio_pool.tasks import (
     UnloadTask,
 )
 
-__all__ = ["Input", "Output", "inputs_of", "moved", "output_of", "relocated", "retold"]
+__all__ = ["Input", "Output", "inputs_of", "moved", "needs_folder", "output_of", "relocated", "retold"]
 
 Mover = Callable[[str], str]
 """Where a file is that was at this path."""
@@ -82,6 +82,11 @@ def inputs_of(task: Task) -> list[Input]:
         case EchoTask() | EmbedTask() | LoadTask() | UnloadTask():
             pass  # named one by one: of another kind somebody has to say what it reads
     return list({one.path: one for one in found}.values())
+
+
+def needs_folder(task: Task) -> bool:
+    """Return True for a task that may read files, or write some."""
+    return not isinstance(task, EchoTask | EmbedTask | LoadTask | UnloadTask)
 
 
 def _given_to(part: GeneratePart | MasterTask) -> list[Input]:

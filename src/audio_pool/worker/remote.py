@@ -22,7 +22,7 @@ from audio_pool.results import Failure
 from audio_pool.transport.compression import best_codec
 from audio_pool.transport.pieces import Parting
 from audio_pool.transport.remote_channel import RemoteChannel
-from audio_pool.transport.task_files import moved, relocated, retold
+from audio_pool.transport.task_files import moved, needs_folder, relocated, retold
 from audio_pool.transport.worker_keys import WorkerCredentials
 from audio_pool.transport.worker_messages import RunTask
 from audio_pool.worker.runner import Outcome
@@ -56,9 +56,13 @@ class Remote:
         """
         if len(run.files) > len(frames):
             raise BadMessage(f"a task with {len(run.files)} files, of which {len(frames)} came")
+        if not needs_folder(run.task):
+            return run, list(frames)
         own = self._folder / f"{run.task_id}-{run.attempt}"
         found = dict(run.placed)
         rest = list(frames[: len(frames) - len(run.files)])
+        names: dict[str, str] = {}
+        self._names[run.task_id, run.attempt] = names  # first: whatever comes in the way, the folder is removed
         try:
             own.mkdir()
             for number, (name, data) in enumerate(zip(run.files, frames[len(rest) :], strict=True)):
@@ -67,7 +71,7 @@ class Remote:
                 found[name] = str(place)
         except OSError as exc:
             raise StorageError(f"a task's files find no room on its worker's machine: {exc.strerror}") from None
-        self._names[run.task_id, run.attempt] = {here: there for there, here in found.items()}
+        names |= {here: there for there, here in found.items()}
         return structs.replace(run, task=relocated(run.task, found, str(own))), rest
 
     def hand_back(self, run: RunTask, outcome: Outcome) -> Outcome:
@@ -98,7 +102,8 @@ class Remote:
 
     def forget(self, run: RunTask) -> None:
         """Remove the files of a task that has been answered."""
-        self._names.pop((run.task_id, run.attempt), None)
+        if self._names.pop((run.task_id, run.attempt), None) is None:
+            return
         shutil.rmtree(self._folder / f"{run.task_id}-{run.attempt}", ignore_errors=True)
 
     def close(self) -> None:
