@@ -46,7 +46,7 @@ def test_the_claims_of_a_head_that_shuts_down_end_at_once(heads: Heads) -> None:
 def test_the_claims_of_a_head_end_with_its_lease_and_not_before(heads: Heads, database: str) -> None:
     a, b = heads.open("a"), heads.open("b")
     assert a.store.claims.take(KEY)
-    store_of(a)._follower.stop()  # it beats no more, as one that stands still
+    lease_of(a)._left = True  # it beats no more, as one that stands still
     assert lives(database, lease_of(a).id) and not b.store.claims.take(KEY)
     rows(database, "UPDATE heads SET due = clock_timestamp() WHERE id = %s RETURNING id", lease_of(a).id)
     assert not lives(database, lease_of(a).id) and b.store.claims.take(KEY)

@@ -28,7 +28,7 @@ from audio_pool.jobs.record import Held, JobKey, JobRecord, Look, Outcome
 from audio_pool.results import Failure, SoundMetadata
 from audio_pool.types import AudioRequest, Priority
 
-__all__ = ["PostgresJournal"]
+__all__ = ["PostgresJournal", "mark_made"]
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _LATE_AT_ONCE = 100
 _CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 _COLUMNS = (
     "owner, request_id, request, body, rights, created_at, deadline_at, state, attempts, lives, finished_at, "
-    "expires_at, path, metadata, failure, id, coalesce(head, ''), attempt, cancelled"
+    "expires_at, path, metadata, failure, id, coalesce(head, ''), attempt, cancelled, coalesce(entry_id, 0)"
 )
 _ONE = "owner = %s AND request_id = %s"
 _FENCE = "id = %s AND attempt = %s AND head = %s AND expires_at IS NULL"
@@ -373,6 +373,19 @@ class PostgresJournal:
             raise
 
 
+def mark_made(db: Rows, record: JobRecord, entry_id: int) -> bool:
+    """Note that a job's sound is kept, inside the transaction that keeps it; False: another head has had the job since.
+
+    Where this head's lease has ended and nobody has taken the job, whoever does finds it made.
+    """
+    done = db.execute(
+        "UPDATE jobs SET entry_id = %s, made_at = clock_timestamp() WHERE id = %s AND attempt = %s"
+        " AND (head = %s OR head IS NULL) AND expires_at IS NULL RETURNING id",
+        (entry_id, *_fence(record)),
+    )
+    return done.fetchone() is not None
+
+
 def _fence(record: JobRecord) -> tuple[int, int, str]:
     return record.number, record.attempt, record.head
 
@@ -392,7 +405,7 @@ def _ending(outcome: Outcome) -> tuple[Any, ...]:  # opaque: what PostgreSQL sto
 def _record(row: Sequence[Any]) -> JobRecord:  # opaque: a row of _COLUMNS
     (
         owner, request_id, request, body, rights, created_at, deadline_at, state, attempts, lives, finished_at,
-        expires_at, path, metadata, failure, number, head, attempt, cancelled,
+        expires_at, path, metadata, failure, number, head, attempt, cancelled, entry_id,
     ) = row  # fmt: skip
     return JobRecord(
         owner=owner,
@@ -414,4 +427,5 @@ def _record(row: Sequence[Any]) -> JobRecord:  # opaque: a row of _COLUMNS
         head=head,
         attempt=attempt,
         cancelled=cancelled,
+        entry_id=entry_id,
     )

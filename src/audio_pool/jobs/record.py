@@ -56,6 +56,8 @@ class JobRecord(Struct, frozen=True, kw_only=True):
     """Times that a head took it in hand. With number and head the fence: nothing is written under a former one."""
     cancelled: bool = False
     """Its owner wants no more of it, whoever has it in hand."""
+    entry_id: int = 0
+    """The entry that was made for it, which is kept though the job has not ended; 0: none, or it has been removed."""
 
     @property
     def key(self) -> JobKey:

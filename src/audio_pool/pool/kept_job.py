@@ -36,6 +36,8 @@ class KeptJob:
         """What it came to, while that is being recorded."""
         self.answered = False
         """True where ``reply`` has been sent though it could not be recorded yet."""
+        self.overtaken = False
+        """Another head had it in hand when its sound was to be kept: what comes of it here is nobody's."""
         self.watchers: dict[str, tuple[int, ReplySink | None]] = {}
         """Connection -> the number of its open question; its sink, where it wants events."""
         self.cancellers: list[int] = []

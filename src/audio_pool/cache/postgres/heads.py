@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import threading
 import time
 from typing import Final, NamedTuple
 
@@ -55,11 +56,14 @@ class HeadLease:
         """No other head has it, or ever will, on whichever machine."""
         self._address = address
         self._due = 0.0
+        self._left = False
+        self._lock = threading.Lock()
         self.others: tuple[Head, ...] = ()
         """The other heads that lived at the last beat, the oldest first; those alone that clients can reach."""
 
     def begin(self) -> None:
         """Be there from now on. Raises StorageError."""
+        self._left = False
         self._database.write("taking a head's place", lambda db: self.beat(db, at_once=True))
 
     def beat(self, db: Rows, *, at_once: bool = False) -> None:
@@ -73,13 +77,9 @@ class HeadLease:
         if now < self._due and not at_once:
             return
         self._due = now + BEAT_EVERY_S
-        with contextlib.suppress(psycopg.errors.ReadOnlySqlTransaction), db.transaction():
-            db.execute(
-                "INSERT INTO heads SELECT %(id)s, %(address)s, now, now, now + make_interval(secs => %(lease)s)"
-                " FROM clock_timestamp() AS now"
-                " ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, due = excluded.due",
-                {"id": self.id, "address": self._address, "lease": LEASE_S},
-            )
+        with self._lock:
+            if not self._left:
+                self._beat(db)
         found = db.execute(
             "SELECT id, address, extract(epoch FROM started_at)::float8 FROM heads"
             " WHERE due >= clock_timestamp() AND id <> %s AND address <> '' ORDER BY started_at, id",
@@ -87,12 +87,23 @@ class HeadLease:
         ).fetchall()
         self.others = tuple(Head._make(row) for row in found)
 
+    def _beat(self, db: Rows) -> None:
+        with contextlib.suppress(psycopg.errors.ReadOnlySqlTransaction), db.transaction():
+            db.execute(
+                "INSERT INTO heads SELECT %(id)s, %(address)s, now, now, now + make_interval(secs => %(lease)s)"
+                " FROM clock_timestamp() AS now"
+                " ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, due = excluded.due",
+                {"id": self.id, "address": self._address, "lease": LEASE_S},
+            )
+
     def leave(self) -> None:
-        """End the lease, and with it what is held by it, as a head that shuts down does; after the last beat.
+        """End the lease, and with it what is held by it, as a head that shuts down does; no beat renews it.
 
         Where the database cannot be asked it ends by itself.
         """
         delete = "DELETE FROM heads WHERE id = %s"
+        with self._lock:
+            self._left = True
         with contextlib.suppress(StorageError):
             self._database.write("leaving", lambda db: db.execute(delete, (self.id,)).rowcount)
 

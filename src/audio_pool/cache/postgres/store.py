@@ -189,10 +189,9 @@ class PostgresStore:
 
     def close(self, *, keep_files: bool = False) -> None:
         """Close the connections and the replica, and give lease and incoming folder back, unless ``keep_files``."""
-        gone = bool(self._database.trouble)
-        self._follower.stop()
-        if not keep_files and not gone:  # else it is another opening's, or ends by itself
+        if not keep_files:  # else it is another opening's
             self.lease.leave()
+        self._follower.stop()
         self._replica.close()
         self._database.close()
         if not keep_files:
