@@ -148,7 +148,7 @@ class Bed(contextlib.ExitStack):
         self.callback(self.objects.close)
         self.bucket = self.objects.place(fetch_s=4.0, retry_s=1.0, orphan_grace_s=120.0, collect_every_s=20.0)
         self.ray_port = _free_port()
-        self.ray = RayCluster(self.ray_port)
+        self.ray = RayCluster(self.ray_port, slow=True)
         self.callback(lambda: self.ray.close())
         self.nodes = [self.ray.add(audio=2) for _ in range(2)]
         for name in "ab":
@@ -178,7 +178,7 @@ class Bed(contextlib.ExitStack):
             "limits": _LIMITS,
             "workers": [
                 {**worker, "name": "far", "resources": {"audio": 1}, "count": 2},
-                {"name": "home", "engines": [], "roles": ["master"], "local": True, "env": {}},
+                {"name": "home", "engines": [], "roles": ["master"], "local": True, "count": 2, "env": {}},
             ],
         }
         return Head(name, self.place / name, sections, database, objects)
@@ -193,6 +193,10 @@ class Bed(contextlib.ExitStack):
                 self.ended.append(f"{time.monotonic():.1f} head {head.name} ended by itself with {code}")
                 head.start()
             head.sample()
+        for node in [one for one in self.nodes if not self.ray.is_up(one)]:
+            with self.harm("Ray node lost by itself"):
+                self.ray.kill(node)
+                self.nodes[self.nodes.index(node)] = self.ray.add(audio=2)
 
     def wait_well(self, within_s: float = START_S) -> float:
         """Seconds until every head says that it is ready."""
@@ -315,10 +319,11 @@ def node_lost(bed: Bed, dice: random.Random) -> Iterator[float]:
 def ray_lost(bed: Bed, dice: random.Random) -> Iterator[float]:
     """Its head, and with it every node; later there is a new cluster at the same address."""
     with bed.harm("Ray's head lost"):
+        bed.nodes = []
         bed.ray.lose()
         yield dice.uniform(2.0, 6.0)
         bed.ray.close()
-        bed.ray = RayCluster(bed.ray_port)
+        bed.ray = RayCluster(bed.ray_port, slow=True)
         bed.nodes = [bed.ray.add(audio=2) for _ in range(2)]
         yield 5.0
 

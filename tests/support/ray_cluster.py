@@ -20,6 +20,7 @@ _TUNED = {
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
 }
+_SLOW = {"RAY_health_check_timeout_ms": "5000", "RAY_health_check_period_ms": "1000"}
 
 
 class RayCluster:
@@ -27,13 +28,14 @@ class RayCluster:
 
     Args:
         port: where it is found; 0: any.
+        slow: nodes are not taken for dead on a machine that has much else to do.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, slow: bool = False) -> None:
         # short: Ray adds 62 bytes to it for the path of a socket, which may have 107
         self.place = Path(tempfile.mkdtemp(prefix="apr", dir="/tmp"))
         (self.place / "ray").mkdir()
-        os.environ |= {**_TUNED, "RAY_TMPDIR": str(self.place)}
+        os.environ |= {**_TUNED, **(_SLOW if slow else {}), "RAY_TMPDIR": str(self.place)}
         from ray.cluster_utils import Cluster  # only here: it reads the environment
 
         head = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "temp_dir": str(self.place / "ray")}
@@ -59,6 +61,10 @@ class RayCluster:
         """As when its machine loses its power."""
         self._nodes.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
+
+    def is_up(self, node: Any) -> bool:
+        """Whether its process runs; one that was declared dead ends it."""
+        return node.all_processes["raylet"][0].process.poll() is None
 
     def lose(self) -> None:
         """End what all nodes depend on: without it there is no cluster any more."""
