@@ -224,6 +224,22 @@ def test_a_server_that_is_killed_takes_its_workers_along_and_the_next_has_its_ow
         assert client.generate("a sound", force=True).path is not None
 
 
+def test_one_whose_actor_is_lost_before_it_was_ever_up_is_started_again(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    worker = {"name": "young", "engines": ["stage"], "roles": ["generate"], "resources": {"near": 1}}
+    with served(cluster, tmp_path / "s", worker) as server:
+        process = eventually(lambda: workers_of_nodes().get("young"), "its process is there")
+        process.suspend()  # as it is, it comes up no more
+        endpoint = server.hear("listening").split()[1]
+        with AudioClient(endpoint, timeout_s=PATIENCE_S) as client:
+            pending = client.submit("a sound")
+            assert client.status().workers["young"].state == "starting"
+            psutil.Process(process.ppid()).kill()
+            assert pending.result(PATIENCE_S).path is not None
+            assert client.status().workers["young"].incarnation > 1
+
+
 def test_workers_come_and_go_while_sounds_are_made(server: Served, client: AudioClient) -> None:
     flood = Flood(client, 30)
     flood.under_way()

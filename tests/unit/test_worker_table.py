@@ -80,6 +80,35 @@ def test_messages_of_other_incarnations_and_strangers_change_nothing() -> None:
     assert worker(one).state == "ready" and worker(one).last_sign == 0.0 and worker(one).engines == {"tone"}
 
 
+def test_one_whose_node_is_lost_before_it_was_ever_up_is_started_again() -> None:
+    one = table()
+    one.start(0.0)
+    one.on_exit("w", 1, "its actor is gone", 1.0, lost=True)
+    assert worker(one).state == "down" and worker(one).due == 1.0 + L.restart_backoff_s
+    now = 1.0
+    for _ in range(L.max_restarts):  # and not for ever
+        now += 1000.0
+        one.start(now)
+        one.on_exit("w", worker(one).incarnation, "its actor is gone", now, lost=True)
+    assert worker(one).state == "broken" and failure(one).code == "worker_start"
+
+
+def test_nobody_was_silent_while_the_server_itself_stood_still() -> None:
+    one = up(0.0, plan("w"), plan("starting"))
+    worker(one, "starting").state, worker(one, "starting").due = "starting", L.hello_timeout_s
+    hold(one, 1)
+    worker(one).tasks[1].hang_s = 5.0
+    one.excuse(1000.0, 1000.0)
+    assert kills(one, 1000.0) == []
+    one.heartbeat("w", 1, 1003.0)
+    assert kills(one, 1004.9) == []
+    assert kills(one, 1005.1) == ["a task got no further for 5 s"]
+    one = up()
+    one.excuse(1000.0, 1000.0)
+    assert kills(one, 1000.0 + SILENCE_S - 0.1) == []
+    assert kills(one, 1000.0 + SILENCE_S) == [f"no sign of life for {SILENCE_S:g} s"]
+
+
 def test_one_that_waits_for_a_place_is_starting_for_as_long_as_it_may() -> None:
     one = table()
     one.start(0.0)

@@ -34,7 +34,7 @@ class Cluster:
         Args:
             arena: slots are read there for workers that have none.
             log_dir: gets one file per worker that is started on this machine.
-            on_exit: told of each that has ended.
+            on_exit: told of each that was started on this machine and has ended.
             post: gets events for the router.
         """
         bind = config.bind or ("tcp://127.0.0.1:*" if config.launcher == "tcp" else "tcp://0.0.0.0:*")
@@ -42,7 +42,7 @@ class Cluster:
         self._launcher: WorkerLauncher
         if config.launcher == "ray":
             port = int(self.link.endpoint.rpartition(":")[2])
-            launcher = RayLauncher(port, config, log_dir, on_exit, post)
+            launcher = RayLauncher(port, config, log_dir, post)
             self._launcher, self.link.carry = launcher, launcher.bring
         else:
             self._launcher = LocalLauncher(self.link.endpoint, log_dir, on_exit)

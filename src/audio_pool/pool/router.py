@@ -218,9 +218,11 @@ class Router:
         while not self.scheduler.workers.gone and self.failure is None:
             deadline = self.scheduler.next_deadline()
             if deadline is not None and time.monotonic() >= deadline:
+                self._excuse(deadline)
                 self.feed(events.Tick())
                 deadline = self.scheduler.next_deadline()
             ready = poller.wait(self._timeout(deadline))
+            self._excuse(deadline)
             if self._inbox in ready:
                 self._inbox.waker.clear()
             self._take_posted()
@@ -238,6 +240,16 @@ class Router:
                     front_end.flush()
         if self.failure is None:
             self._await_deliveries()
+
+    def _excuse(self, deadline: float | None) -> None:
+        """Look whether something that was due is so late that this process has stood still, as one that is paused does.
+
+        What workers sent meanwhile is yet to be read: they are not silent.
+        """
+        now = time.monotonic()
+        if deadline is not None and now - deadline > (patience_s := self.scheduler.limits.heartbeat_s):
+            log.warning("the server stood still for %.1f s", now - deadline)
+            self.scheduler.workers.excuse(now - deadline + patience_s, now)
 
     def _timeout(self, deadline: float | None) -> float:
         if not self._inbox.empty():

@@ -283,6 +283,8 @@ class WorkerExited(Struct, frozen=True, kw_only=True, tag=True):
     incarnation: int
     reason: str
     """E.g. "exit code 1" or "signal SIGKILL"."""
+    lost: bool = False
+    """Its machine, or what held it there, has gone: nothing is known against the worker or what it was at."""
 
 
 class TaskProgress(Struct, frozen=True, kw_only=True, tag=True):

@@ -177,7 +177,9 @@ class Outcomes:
         counts = not self._at_a_suspect(event.worker, event.incarnation)
         called_off = self._workers.why_called_off(event.worker, event.incarnation)
         self._loads.exiting(event.worker, event.incarnation)
-        tasks = self._workers.on_exit(event.worker, event.incarnation, reason, self._ledger.now, counts=counts)
+        tasks = self._workers.on_exit(
+            event.worker, event.incarnation, reason, self._ledger.now, counts=counts, lost=event.lost
+        )
         killed_for = any(held.timed_out for held in tasks)
         for held in tasks:
             waited = held.thread in running  # behind another task of its thread: not to blame
@@ -191,7 +193,7 @@ class Outcomes:
                 if called_off or waited or (killed_for and not held.timed_out):
                     self.retry(job, called_off)
                     continue
-                if not self._workers.stopping:
+                if not self._workers.stopping and not event.lost:
                     self._poison.blame(job, event.worker, event.incarnation, reason, self._ledger.now)
                 self.job_died(job, event.worker, reason, again=not held.timed_out)
 

@@ -224,11 +224,14 @@ class WorkerTable:
         worker = self.current(name, incarnation)
         return worker.called_off if worker is not None else ""
 
-    def on_exit(self, name: str, incarnation: int, reason: str, now: float, *, counts: bool = True) -> list[HeldTask]:
+    def on_exit(
+        self, name: str, incarnation: int, reason: str, now: float, *, counts: bool = True, lost: bool = False
+    ) -> list[HeldTask]:
         """Note an exit; return the tasks it held. It is down (restart due) or, after too many crashes, broken.
 
         Args:
             counts: against the worker; not where what it was at is known to have ended another.
+            lost: its machine has gone, so that even its first start is tried again.
         """
         worker = self.current(name, incarnation)
         if worker is None or worker.state in ("down", "gone", "broken"):
@@ -244,11 +247,13 @@ class WorkerTable:
             worker.state, worker.due, worker.failure = "down", None, None
             worker.empty()
         else:
-            self._note_end(worker, held, reason, now, counts=counts)
+            self._note_end(worker, held, reason, now, counts=counts, lost=lost)
         self.changed(worker)
         return held
 
-    def _note_end(self, worker: WorkerState, held: list[HeldTask], reason: str, now: float, *, counts: bool) -> None:
+    def _note_end(
+        self, worker: WorkerState, held: list[HeldTask], reason: str, now: float, *, counts: bool, lost: bool
+    ) -> None:
         """Note why a worker has ended, and when it is started again."""
         name = worker.plan.name
         if worker.state in ("starting", "loading") and worker.failure is None:
@@ -258,7 +263,7 @@ class WorkerTable:
             worker.failure = Failure.of(WorkerDied(f"worker {name!r} died: {reason}"))
         worker.empty()
         breaker = worker.breaker
-        if not worker.ever_ready:  # its caller waits for the reason, not for more tries
+        if not worker.ever_ready and not lost:  # its caller waits for the reason, not for more tries
             breaker.crashes += 1
             worker.state, worker.due = "broken", now + breaker.open(self.limits)
         elif not counts or any(task.timed_out and task.cancelled for task in held):  # or for a change of mind
@@ -375,6 +380,18 @@ class WorkerTable:
                 kill = KillWorker(worker=name, incarnation=worker.incarnation, why=why, at_once=at_once)
                 actions.append(kill)
         return actions, late
+
+    def excuse(self, for_s: float, now: float) -> None:
+        """Note that this very process has stood still for so long: it has heard nobody, and nobody was late."""
+        for worker in self.workers.values():
+            worker.last_sign = max(worker.last_sign, now)
+            if worker.due is not None:
+                worker.due += for_s
+            for held in worker.tasks.values():
+                held.since += for_s
+                held.got_on_at = max(held.got_on_at, now)
+                held.cancelled_at += for_s
+            self.changed(worker)
 
     def got_on(self, name: str, incarnation: int, task: int, attempt: int, now: float) -> HeldTask | None:
         """Note that a task has got on, and return it; None for a late message of a dead attempt."""

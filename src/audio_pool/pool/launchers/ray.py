@@ -21,7 +21,7 @@ import msgspec
 
 from audio_pool.config import ClusterConfig
 from audio_pool.pool.inbox import Item
-from audio_pool.pool.launchers import OnExit, ProcessSpec
+from audio_pool.pool.launchers import ProcessSpec
 from audio_pool.pool.launchers.ray_driver import Options
 from audio_pool.pool.launchers.ray_messages import (
     Bring,
@@ -49,14 +49,11 @@ _LAST_BYTES = 2000
 class RayLauncher:
     """A WorkerLauncher. Its methods may be called from any thread."""
 
-    def __init__(
-        self, port: int, config: ClusterConfig, log_dir: Path, on_exit: OnExit, post: Callable[[Item], None]
-    ) -> None:
+    def __init__(self, port: int, config: ClusterConfig, log_dir: Path, post: Callable[[Item], None]) -> None:
         """
         Args:
             port: where workers connect, on this machine.
             log_dir: gets ``ray.log``.
-            on_exit: told of each worker that has ended.
             post: gets events for the router.
         """
         self._options = Options(
@@ -67,7 +64,8 @@ class RayLauncher:
             log_dir="",
         )
         self._log = log_dir / "ray.log"
-        self._on_exit = on_exit
+        self._connected = False
+        """The Ray process has told of something: the cluster was there."""
         self._post = post
         self._lock = threading.Lock()
         self._lines: Lines | None = None
@@ -151,7 +149,8 @@ class RayLauncher:
             for number in bringing:
                 self._brought(number, None)
             for name, incarnation in sorted(left):
-                self._on_exit(name, incarnation, f"the Ray process has ended: {reason}")
+                self._exited(name, incarnation, f"the Ray process has ended: {reason}", lost=self._connected)
+            self._connected = False
 
     def _converse(self, lines: Lines, theirs: socket.socket) -> str:
         """Start the process, pass on what it tells until its end, and return why it ended."""
@@ -205,6 +204,7 @@ class RayLauncher:
         return f"; its last line: {lines[-1][:300]}" if lines else ""
 
     def _take(self, news: News) -> None:
+        self._connected = True
         match news:
             case Pending():
                 self._post(
@@ -221,9 +221,12 @@ class RayLauncher:
                     self._running.discard((news.name, news.incarnation))
                 if known:
                     log.warning("worker %s ended: %s", news.name, news.reason)
-                    self._on_exit(news.name, news.incarnation, news.reason)
+                    self._exited(news.name, news.incarnation, news.reason, lost=news.lost)
             case Brought():
                 self._brought(news.number, news.place)
+
+    def _exited(self, name: str, incarnation: int, reason: str, *, lost: bool) -> None:
+        self._post(events.WorkerExited(worker=name, incarnation=incarnation, reason=reason, lost=lost))
 
     def _brought(self, number: int, place: str | None) -> None:
         with self._lock:

@@ -218,9 +218,12 @@ class Driver:
 
     def _ended(self, key: tuple[str, int], told: Future[str]) -> None:
         exc = told.exception()
-        self._gone(key, told.result() if exc is None else f"its actor is gone: {_first_line(exc)}")
+        if exc is None:
+            self._gone(key, told.result())
+        else:
+            self._gone(key, f"its actor is gone: {_first_line(exc)}", lost=True)
 
-    def _gone(self, key: tuple[str, int], reason: str) -> None:
+    def _gone(self, key: tuple[str, int], reason: str, *, lost: bool = False) -> None:
         """Tell of an end, once, and give back what the actor had."""
         import ray
 
@@ -232,7 +235,7 @@ class Driver:
             except Exception as exc:
                 log.debug("actor of %s: %s", key[0], exc)
             reason = f"{running.why}: {reason}" if running.why else reason
-        self._tell(Exited(name=key[0], incarnation=key[1], reason=reason))
+        self._tell(Exited(name=key[0], incarnation=key[1], reason=reason, lost=lost))
 
     def _end(self, order: End) -> None:
         import ray

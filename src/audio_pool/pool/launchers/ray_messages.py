@@ -70,6 +70,8 @@ class Exited(Struct, frozen=True, kw_only=True, tag="exited"):
     name: str
     incarnation: int
     reason: str
+    lost: bool = False
+    """Its actor is gone: its node, or what Ray has there."""
 
 
 class Brought(Struct, frozen=True, kw_only=True, tag="brought"):
