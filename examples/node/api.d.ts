@@ -2673,6 +2673,11 @@ export interface components {
              */
             leases?: components["schemas"]["LeaseReport"][];
             /**
+             * @description Addresses of the other servers that share the cache and live; none for who is no operator.
+             * @default []
+             */
+            heads?: string[];
+            /**
              * @description null unless they were asked for.
              * @default null
              */

@@ -148,6 +148,8 @@ class PoolStatus(PlainMapping, Struct, frozen=True, kw_only=True):
     """Messages on the workers' socket that were not a worker's of this pool."""
     leases: tuple[LeaseReport, ...] = ()
     """Devices that are lent; none for who is no operator."""
+    heads: tuple[str, ...] = ()
+    """Addresses of the other servers that share the cache and live; none for who is no operator."""
     numbers: PoolNumbers | None = None
     """None unless they were asked for."""
 

@@ -111,12 +111,15 @@ def test_what_a_head_was_making_is_taken_over_when_its_lease_is_over(
     prompt = f"hold {tmp_path / 'gate'}"
     due = "SELECT extract(epoch FROM due)::float8 FROM claims"
     with AudioClient(servers[0].endpoint) as one, AudioClient(servers[1].endpoint) as two:
+        eventually(lambda: len(two.status()["heads"]) == 1, "it knows of the other one")
+        assert two.status()["heads"][0].startswith(f"{servers[0].endpoint} on ")
         begun = one.submit(prompt)
         eventually(servers[0].diary, "the first has begun")
         waiting = two.submit(prompt)
         servers[0].process.send_signal(how)
         held_until = rows(database, due)[0][0]
         eventually(servers[1].diary, "the second has taken it over")
+        eventually(lambda: not two.status()["heads"], "and knows that the other one is gone")
         assert rows(database, due)[0][0] - CLAIM_S < held_until, "before the claim would have ended by itself"
         (tmp_path / "gate").touch()
         assert waiting.result(PATIENCE_S).metadata["cache_type"] == "new_generation"

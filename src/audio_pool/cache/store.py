@@ -295,6 +295,10 @@ class Store(Protocol):
         """Its place, for messages."""
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """Addresses of the other servers that share it and live, as they were known some seconds ago."""
+
+    @property
     def index_dir(self) -> Path:
         """A local directory for what can be built again from the store; may not exist yet."""
 

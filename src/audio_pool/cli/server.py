@@ -47,6 +47,8 @@ def status(connect: str | None, keys: str | None, timeout_s: float, as_json: boo
                 f"{worker.tasks} tasks in hand, {worker.tasks_done} done, {worker.crashes} crashes in a row"
             )
         say(f"  look-up by meaning: {found.semantic}; cache: {found.cache}")
+        for head in found.heads:
+            say(f"  another head of this cache: {head}")
         say(f"  answers: {found.answers}; from: {found.cache_types}")
     if healthy.state != "ready":
         raise click.exceptions.Exit(1)

@@ -170,6 +170,7 @@ class StatusView:
             strangers_refused=self._router.link_counts.get("strangers_refused", 0),
             arena=self._arena.stats(),
             leases=() if discreet else self.leases(),
+            heads=() if discreet or self._cache is None else self._cache.current.store.others,
             numbers=self._numbers.numbers(discreet=discreet) if numbers else None,
         )
 

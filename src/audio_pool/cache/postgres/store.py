@@ -131,6 +131,11 @@ class PostgresStore:
             _log.warning("%s; the %s sounds known here are offered", exc.message, len(self._replica.known()))
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """Addresses of the other heads that live, the one that has been there for longest first."""
+        return tuple(head.address for head in self.lease.others)
+
+    @property
     def trouble(self) -> str:
         """Why the database cannot be asked; "" while it can."""
         return self._database.trouble or self._follower.trouble

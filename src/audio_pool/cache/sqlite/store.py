@@ -139,6 +139,11 @@ class SqliteStore:
         return time.time()
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """Nobody tells."""
+        return ()
+
+    @property
     def trouble(self) -> str:
         """Nothing is known of a disk without trying."""
         return ""
