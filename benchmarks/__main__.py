@@ -1,6 +1,7 @@
 """Runs the benchmarks and prints one table each; figures also go to bench_out/bench.json.
 
     make bench                                  everything that can run here
+    make bench-cluster                          what is about several machines, with the servers that it needs
     python -m benchmarks routing seam           some of it
     python -m benchmarks --list
 
@@ -20,6 +21,8 @@ import time
 import traceback
 from pathlib import Path
 from typing import Any
+
+from benchmarks._absent import Absent
 
 OUT = Path("bench_out")
 ORDER = ("routing", "hits_beside_work", "handover", "startup", "seam", "engine_speed", "cache_insert", "cache_quality")
@@ -67,6 +70,9 @@ def main(asked: list[str]) -> int:
         print(f"\n== {name}: {(module.__doc__ or '').strip().splitlines()[0]}", flush=True)
         try:
             figures[name] = module.rows()
+        except Absent as missing:
+            print(f"skipped, {missing}", flush=True)
+            continue
         except Exception:
             traceback.print_exc()
             failed.append(name)

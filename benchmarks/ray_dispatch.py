@@ -1,12 +1,18 @@
 """One small task to an actor of a Ray cluster: through our head, by Ray's own call, and by Ray Serve, in one run.
 
-One cluster of one node on this machine, one worker. 1 kB there and back, one after the other, in turns. Ours goes from
-a client's socket through the queue to the worker's process and back; Serve's from a handle in the driver to a replica,
-which is less than its HTTP. Without Ray (and ``ray[serve]``) there is nothing to run.
+    python -m benchmarks.ray_dispatch [--rounds 4] [--each 200]
+
+One cluster of one node on this machine. 1 kB there and back, one after the other, in turns. Ours goes from a client's
+socket to a server in a process of its own, through its queue, to the worker's process that an actor has started, and
+back; Serve's from a handle in the driver to a replica, which is less than its HTTP. ``zmq alone`` are the same two
+hops, client to server by ipc and server to worker by TCP and CURVE, with nothing in between. Serve is ``ray[serve]``;
+without it its row is missing.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import os
 import tempfile
 import time
@@ -14,20 +20,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROUNDS, EACH = 4, 200
+import msgpack
+from benchmarks._absent import Absent
+from benchmarks._pingpong import encrypted_ping_pong, ping_pong
+from benchmarks.routing import _Server
+
 PAYLOAD = os.urandom(1024)
+SERVE = "Ray Serve, from a handle"
+_CONFIG = """
+[cluster]
+launcher = "ray"
+address = "{address}"
+[cache]
+encoder = "off"
+[[workers]]
+name = "actor"
+engines = ["procedural"]
+[[workers]]
+name = "home"
+engines = ["procedural"]
+local = true
+"""
 
 
-def _timed(call: Callable[[], object]) -> list[float]:
+def _timed(call: Callable[[], object], each: int) -> list[float]:
     took = []
-    for _ in range(EACH):
+    for _ in range(each):
         begun = time.perf_counter()
         call()
         took.append(time.perf_counter() - begun)
     return took
 
 
-def rows() -> list[dict[str, Any]]:
+def rows(rounds: int = 4, each: int = 200) -> list[dict[str, Any]]:
     """Latencies of the ways, and their ratios to Serve's."""
     place = Path(tempfile.mkdtemp(prefix="apr", dir="/tmp"))
     (place / "ray").mkdir()
@@ -36,58 +61,87 @@ def rows() -> list[dict[str, Any]]:
         import ray
         from ray.cluster_utils import Cluster
     except ImportError:
-        return [{"way": "Ray is not installed: pip install 'audio-pool[cluster]'"}]
+        raise Absent("Ray is not installed: make bench-cluster brings it") from None
     head = {"num_cpus": 4, "num_gpus": 0, "include_dashboard": False, "object_store_memory": 80 << 20}
     cluster = Cluster(initialize_head=True, head_node_args={**head, "temp_dir": str(place / "ray")})
     try:
-        return _ways(cluster.address, place)
+        with contextlib.ExitStack() as rest:
+            return _table(_ways(cluster.address, place, rest), rounds, each)
     finally:
         ray.shutdown()
         cluster.shutdown()
 
 
-def _ways(address: str, place: Path) -> list[dict[str, Any]]:
+def _ways(address: str, place: Path, rest: contextlib.ExitStack) -> dict[str, Callable[[], object]]:
     import ray
 
-    from audio_pool import AudioClient, AudioPool
-
-    config = {
-        "cluster": {"launcher": "ray", "address": address},
-        "cache": {"dir": str(place / "cache"), "encoder": "off"},
-        "server": {"bind": f"ipc://{place}/s"},
-        "workers": [{"name": "w", "engines": ["procedural"]}],
-    }
+    from audio_pool import AudioClient
 
     class Echo:
         def __call__(self, payload: bytes) -> bytes:
             return payload
 
-    took: dict[str, list[float]] = {}
-    with AudioPool.from_config(config, serve=True) as pool, AudioClient(pool.endpoint) as client:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        actor = ray.remote(Echo).options(num_cpus=0).remote()
-        ways: dict[str, Callable[[], object]] = {
-            "our head, from a client": lambda: client.echo(PAYLOAD),
-            "Ray's own call": lambda: ray.get(actor.__call__.remote(PAYLOAD)),
-        }
-        try:
-            from ray import serve
+    near, far = rest.enter_context(ping_pong()), rest.enter_context(encrypted_ping_pong())
+    server = rest.enter_context(_Server(str(place), text=_CONFIG.format(address=address)))
+    client = rest.enter_context(AudioClient(server.endpoint))
+    socket = server.client()
+    message = msgpack.packb({"v": 1, "type": "echo", "request_id": "e", "payload": PAYLOAD, "worker": "actor"})
 
-            handle = serve.run(serve.deployment(Echo, ray_actor_options={"num_cpus": 0}).bind())
-            ways["Ray Serve, from a handle"] = lambda: handle.remote(PAYLOAD).result()
-        except ImportError:
-            pass  # its row is missing then
-        for call in ways.values():
-            call()
-        for _ in range(ROUNDS):
-            for way, call in ways.items():
-                took.setdefault(way, []).extend(_timed(call))
-    floor = sorted(took.get("Ray Serve, from a handle", took["Ray's own call"]))
+    def zmq_alone() -> None:
+        for hop in (near, far):
+            hop.send(PAYLOAD)
+            hop.recv()
+
+    def ask() -> None:
+        socket.send(message)
+        assert b"result" in socket.recv()[:64]
+
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    actor = ray.remote(Echo).options(num_cpus=0).remote()
+    ways: dict[str, Callable[[], object]] = {
+        "zmq alone, the two hops": zmq_alone,
+        "our head, from a socket": ask,
+        "our head, from our client": lambda: client.echo(PAYLOAD, "actor"),
+        "the same, a worker of its machine": lambda: client.echo(PAYLOAD, "home"),
+        "Ray's own call": lambda: ray.get(actor.__call__.remote(PAYLOAD)),
+    }
+    with contextlib.suppress(ImportError):
+        from ray import serve
+
+        handle = serve.run(serve.deployment(Echo, ray_actor_options={"num_cpus": 0}).bind())
+        ways[SERVE] = lambda: handle.remote(PAYLOAD).result()
+    return ways
+
+
+def _table(ways: dict[str, Callable[[], object]], rounds: int, each: int) -> list[dict[str, Any]]:
+    took: dict[str, list[float]] = {}
+    for call in ways.values():
+        _timed(call, each // 4 + 1)
+    for _ in range(rounds):
+        for way, call in ways.items():
+            took.setdefault(way, []).extend(_timed(call, each))
     found = []
-    for way, each in took.items():
-        each.sort()
-        p50, p99 = each[len(each) // 2], each[len(each) * 99 // 100]
-        found.append(
-            {"way": way, "p50 ms": p50 * 1e3, "p99 ms": p99 * 1e3, "p50 / Serve": p50 / floor[len(floor) // 2]}
-        )
+    serves = sorted(took.get(SERVE, []))
+    for way, seconds in took.items():
+        seconds.sort()
+        p50, p99 = seconds[len(seconds) // 2], seconds[len(seconds) * 99 // 100]
+        row: dict[str, Any] = {"way": way, "p50 ms": p50 * 1e3, "p99 ms": p99 * 1e3}
+        if serves:
+            row["p50 / Serve"] = p50 / serves[len(serves) // 2]
+        found.append(row)
     return found
+
+
+def main() -> None:
+    """One run as asked for."""
+    from benchmarks.__main__ import table
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--each", type=int, default=200, help="calls of each way in a round")
+    asked = parser.parse_args()
+    print("\n".join(table(rows(asked.rounds, asked.each))))
+
+
+if __name__ == "__main__":
+    main()
