@@ -344,7 +344,7 @@ class World:
                         )
                     )
             case Store():
-                self._kept.add(self.asked[action.request - 1].sound)
+                self._kept.update(self.asked[request - 1].sound for request in action.requests[:1])
                 sound = StoredSound(path=str(action.job), metadata=_METADATA)
                 self._feed(events.Stored(job=action.job, sound=sound))
             case SendReply():
