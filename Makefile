@@ -1,4 +1,4 @@
-# make console | demo | test-unit | test | test-http | test-browser | test-cluster | check | bench: each sets up what it needs in .venv from pinned versions.
+# make console | demo | test-unit | test | test-http | test-browser | test-cluster | check | bench | bench-cluster: each sets up what it needs in .venv from pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest -q -n $(TESTERS) --dist loadfile --no-loadscope
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: console console-pictures demo demo-semantic gallery test-unit test test-http test-browser test-cluster node-types check bench bench-peers fuzz audit mutants clean
+.PHONY: console console-pictures demo demo-semantic gallery test-unit test test-http test-browser test-cluster node-types check bench bench-cluster bench-peers fuzz audit mutants clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -137,6 +137,17 @@ mutants: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
+
+# several machines: PostgreSQL, an object store and Ray on this one, and Ray Serve beside our head; about ten minutes
+CLUSTER_BENCHMARKS := ray_dispatch heads remote_results
+
+.venv-cluster/.bench: .venv-cluster/.test benchmarks/cluster-requirements.txt
+	.venv-cluster/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-r benchmarks/cluster-requirements.txt || echo "bench-cluster: without Ray Serve, its row is missing"
+	@touch $@
+
+bench-cluster: .venv-cluster/.bench
+	AUDIO_POOL_POSTGRES=$(POSTGRES) .venv-cluster/bin/python -m benchmarks $(CLUSTER_BENCHMARKS)
 
 # each peer by itself: one that cannot be installed here is said and left out of the table
 .venv-peers/.peers: benchmarks/peers-requirements.txt

@@ -98,7 +98,7 @@ class Rival:
                 for job in jobs:
                     sound = event.results[job.job]
                     assert isinstance(sound, MasteredSound)
-                    yield Store(job=job.job, request=job.requests[0], sound=sound, rounds=1, tried=(), vectors={})
+                    yield Store(job=job.job, requests=tuple(job.requests), sound=sound, rounds=1, tried=(), vectors={})
                 yield from self._dispatch()
             case events.Stored():
                 yield from self._answer(self._jobs[event.job], event.sound)
