@@ -90,7 +90,7 @@ class Head:
             return None
         with contextlib.suppress(queue.Empty):
             while True:
-                self.up |= self.served.lines.get_nowait().startswith("ready")
+                self.up |= self.served.lines.get_nowait().startswith(("ready", "degraded"))
         code = self.served.process.poll()
         if code is not None:
             self.served.wait()

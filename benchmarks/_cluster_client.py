@@ -11,13 +11,13 @@ Must not know: which faults there are, what is right.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import random
 import signal
 import sys
+import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ import soundfile
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-__all__ = ["DEADLINE_S", "PATIENCE_S", "RATE", "main"]
+__all__ = ["DEADLINE_S", "PATIENCE_S", "RATE", "Journal", "heard", "main", "planned", "told_to_end"]
 
 DEADLINE_S = 20.0
 """That a request for a sound names."""
@@ -39,6 +39,45 @@ RATE = 22_050
 _SUBJECTS = ("rain on a tin roof", "a bell", "wind", "a creaking door", "footsteps on gravel", "a drum", "waves")
 _WINDOW = 3
 _ERRORS_TOLD = 200
+
+
+class Journal:
+    """What one client writes down."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self.by: str = plan["name"]
+        self._file = Path(plan["journal"]).open("a", buffering=1)  # noqa: SIM115
+
+    def note(self, event: str, **what: Any) -> None:
+        self._file.write(json.dumps({"t": round(time.monotonic(), 4), "e": event, "by": self.by, **what}) + "\n")
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+
+
+def heard(metadata: Any, data: bytes | None) -> dict[str, Any]:
+    """What the journal has of a sound: whether it is whole, and what it is."""
+    warnings = [one.split(":")[0] for one in metadata["warnings"]]
+    said = {
+        "prompt": metadata["prompt"],
+        "entry": metadata["entry_id"],
+        "cached": metadata["cached"],
+        "how": metadata["cache_type"],
+        "warnings": warnings,
+        "kept_not": "not_kept" in warnings,
+    }
+    try:
+        assert data is not None, "neither path nor bytes"
+        sound, rate = soundfile.read(io.BytesIO(data), dtype="float32")
+        said["sha256"] = hashlib.sha256(data).hexdigest()
+        if rate != metadata["sample_rate"] or abs(len(sound) / rate - metadata["duration_s"]) > 0.002:
+            said["broken"] = f"{len(sound)} frames at {rate} for {metadata['duration_s']} s"
+    except (AssertionError, RuntimeError) as exc:
+        said["broken"] = f"{type(exc).__name__}: {exc}"
+    return said
 
 
 @dataclass(slots=True)
@@ -71,23 +110,20 @@ class Head:
 class Client:
     """Asks until it is told to end, and then waits for what is under way."""
 
-    def __init__(self, plan: dict[str, Any]) -> None:
+    def __init__(self, plan: dict[str, Any], journal: Journal) -> None:
         self.name: str = plan["name"]
+        self.note = journal.note
         self.durable: bool = plan["durable"]
         self.pause_s: float = plan["pause_s"]
         self.dice = random.Random(f"{plan['seed']} {self.name}")
         self.heads = {name: Head(name, endpoint) for name, endpoint in plan["heads"].items()}
-        self.journal = Path(plan["journal"]).open("a", buffering=1)  # noqa: SIM115
         self.number = 0
-        self.ending = False
+        self.told_to_end = told_to_end()
         self.known: list[dict[str, Any]] = []
         """Recipes that were kept by an answer to this client, and not asked to be removed by it."""
         self.unsent: deque[Asked] = deque()
         self.later: list[tuple[float, Asked]] = []
         self.finals: Counter[str] = Counter()
-
-    def note(self, event: str, **what: Any) -> None:
-        self.journal.write(json.dumps({"t": round(time.monotonic(), 4), "e": event, "by": self.name, **what}) + "\n")
 
     # -- connections
 
@@ -158,7 +194,12 @@ class Client:
         elif asked.kind == "remove":
             said["entry"] = asked.about["entry"]
         else:
-            said |= self.heard(told, data)
+            try:
+                data = data or Path(told["path"]).read_bytes()
+            except OSError as exc:
+                said["broken"] = f"{type(exc).__name__}: {exc}"
+            else:
+                said |= heard(told["metadata"], data)
         self.note("end", kind=asked.kind, **said)
         if (
             asked.kind == "remove" and told["type"] == "result"
@@ -170,29 +211,6 @@ class Client:
         if asked.kind not in ("remove", "near") and said.get("entry") and not said.get("kept_not"):
             self.known.append({**asked.about, "entry": said["entry"]})
             del self.known[:-60]
-
-    def heard(self, told: dict[str, Any], data: bytes | None) -> dict[str, Any]:
-        """What the journal has of a sound: whether it is whole, and what it is."""
-        metadata = told["metadata"]
-        warnings = [one.split(":")[0] for one in metadata["warnings"]]
-        said = {
-            "prompt": metadata["prompt"],
-            "entry": metadata["entry_id"],
-            "cached": metadata["cached"],
-            "how": metadata["cache_type"],
-            "warnings": warnings,
-            "kept_not": "not_kept" in warnings,
-        }
-        try:
-            if data is None:
-                data = Path(told["path"]).read_bytes()
-            sound, rate = soundfile.read(io.BytesIO(data), dtype="float32")
-            said["sha256"] = hashlib.sha256(data).hexdigest()
-            if rate != metadata["sample_rate"] or abs(len(sound) / rate - metadata["duration_s"]) > 0.002:
-                said["broken"] = f"{len(sound)} frames at {rate} for {metadata['duration_s']} s"
-        except (OSError, RuntimeError) as exc:
-            said["broken"] = f"{type(exc).__name__}: {exc}"
-        return said
 
     # -- what is asked
 
@@ -243,11 +261,11 @@ class Client:
             self.connect(head)
         next_at, end_by = 0.0, float("inf")
         while True:
-            now = time.monotonic()
-            if self.ending and end_by == float("inf"):
+            now, ending = time.monotonic(), self.told_to_end.is_set()
+            if ending and end_by == float("inf"):
                 end_by = now + PATIENCE_S + DEADLINE_S
             waiting = sum(len(head.waiting) for head in self.heads.values())
-            if (self.ending and not waiting and not self.unsent) or now > end_by:
+            if (ending and not waiting and not self.unsent) or now > end_by:
                 break
             self.unsent.extend(asked for at, asked in self.later if at <= now)
             self.later = [(at, asked) for at, asked in self.later if at > now]
@@ -255,7 +273,7 @@ class Client:
                 asked = self.unsent.popleft()
                 if not self.send(asked):
                     self.unsent.append(asked)
-            if not self.ending and now > next_at and waiting < _WINDOW and any(h.up for h in self.heads.values()):
+            if not ending and now > next_at and waiting < _WINDOW and any(h.up for h in self.heads.values()):
                 self.unsent.extend(self.draw())
                 next_at = now + self.dice.expovariate(1 / self.pause_s)
             self.listen()
@@ -279,17 +297,24 @@ class Client:
                 self.elsewhere(asked, head.name)
 
 
-def main() -> None:
-    plan = json.loads(Path(sys.argv[1]).read_text())
-    client = Client(plan)
+def planned() -> dict[str, Any]:
+    """The plan that the command names."""
+    found: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
+    return found
 
-    def end(*_: object) -> None:
-        client.ending = True
 
-    signal.signal(signal.SIGTERM, end)
+def told_to_end() -> threading.Event:
+    """What is set when this process is told to end."""
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.closing(client.journal):
-        client.run()
+    return ending
+
+
+def main() -> None:
+    plan = planned()
+    with Journal(plan) as journal:
+        Client(plan, journal).run()
 
 
 if __name__ == "__main__":

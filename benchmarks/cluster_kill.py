@@ -60,13 +60,15 @@ class Clients:
         self.journals = []
         self.processes = []
         for number in range(count):
-            name = f"c{number}"
+            # the last one is this package's own client, and finds by itself which head to ask
+            name = f"c{number}" if number < count - 1 else "roaming"
+            module = "benchmarks._cluster_client" if number < count - 1 else "benchmarks._cluster_roamer"
             journal, plan = bed.place / f"{name}.jsonl", bed.place / f"{name}.json"
             heads = {head.name: head.endpoint for head in bed.heads.values()}
             asked = {"name": name, "seed": seed, "pause_s": pause_s, "durable": durable, "heads": heads}
             plan.write_text(json.dumps({**asked, "journal": str(journal)}))
             self.journals.append(journal)
-            command = [sys.executable, "-m", "benchmarks._cluster_client", str(plan)]
+            command = [sys.executable, "-m", module, str(plan)]
             self.processes.append(subprocess.Popen(command, cwd=ROOT))
 
     def end(self) -> list[int]:
@@ -343,12 +345,13 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--seconds", type=float, default=600.0, help="of faults")
     parser.add_argument("--seed", type=int, default=1, help="of the dice")
-    parser.add_argument("--clients", type=int, default=3)
+    parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--pause", type=float, default=0.3, metavar="S", help="mean between two requests of a client")
     parser.add_argument("--durable", action="store_true", help="durable requests, too")
     parser.add_argument("--keep", type=Path, help="work in this new folder, and leave it there")
     asked = parser.parse_args(arguments)
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # and takes along what it has started
     how = {"durable": asked.durable, "lose_ray": asked.seconds >= 300.0}
     if asked.keep:
         asked.keep.mkdir(parents=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,24 +14,20 @@ pytest.importorskip("obstore", reason="obstore is not installed: make test-clust
 pytest.importorskip("moto", reason="moto is not installed: make test-cluster")
 
 from click.testing import CliRunner
+from tests.cluster.whole_cache import OGG, beside, filled, known
 from tests.support.cache_sounds import sound
 from tests.support.object_server import KEYS, ObjectServer, served
 
-from audio_pool.cache.judgements import Given
 from audio_pool.cache.objects.opening import open_files
 from audio_pool.cache.objects.place import ObjectPlace
 from audio_pool.cache.opening import open_store
 from audio_pool.cache.shared import SharedStore
 from audio_pool.cache.sqlite.store import SqliteStore
-from audio_pool.cache.store import Store
 from audio_pool.cache.verify import verify
 from audio_pool.cli.cache import group
 from audio_pool.errors import StorageError
 from audio_pool.exchange.moving import MoveLog, move
 from audio_pool.library import SoundMarks
-from audio_pool.types import Rendition
-
-OGG = Rendition(format="ogg", sample_rate=44_100, bit_depth=16, target_lufs=None, true_peak_dbfs=-2.0)
 
 
 @pytest.fixture(scope="module")
@@ -48,66 +43,6 @@ def in_objects(directory: Path, place: ObjectPlace) -> SqliteStore:
     return SqliteStore(directory, blobs=open_files(directory, place=place), grace_s=0.0)
 
 
-def filled(directory: Path, count: int = 10) -> SqliteStore:
-    """A local cache in which every kind of thing is known of sounds."""
-    store = SqliteStore(directory, grace_s=0.0)
-    rng = np.random.default_rng(1)
-    ids = []
-    for n in range(count):
-        vectors = {name: rng.normal(size=8).astype(np.float32) for name in ("minilm@1", "sound:clap")}
-        tags = {"tags": ["weather"], "labels": {"take": n}} if n % 2 else {}
-        made = sound(store.blobs.incoming, f"sound {n // 2}", seed=n, metadata=tags)
-        entry = store.entries.put(made, vectors, preferred=n == 3)
-        assert entry.id is not None
-        ids.append(entry.id)
-    for entry_id in ids[:3]:
-        made_ogg = store.blobs.incoming / "made.ogg"
-        made_ogg.write_bytes(b"OggS" + bytes([entry_id % 256]) * 300)
-        store.renditions.put(entry_id, OGG, made_ogg)
-    store.marks.mark(ids[1], SoundMarks(rating=4, favourite=True, add_tags=["good"]))
-    store.pins.pin(ids[2:4])
-    store.judgements.give(
-        [
-            Given("default", "a drizzle", "sound 1", "right", "manager"),
-            Given("default", "a storm", "sound 1", "wrong", "feedback", ids[2]),
-        ]
-    )
-    return store
-
-
-def known(store: Store) -> dict[tuple[str, str], dict[str, Any]]:
-    """All that a store knows of each entry, by what it is in any store."""
-    found = {}
-    kept = {one.entry_id: one for one in store.checks.masters()}
-    judged = [one.given for one in store.judgements.since(0)]
-    for item in store.inventory.items():
-        entry, master = store.entries.entry(item.id), kept[item.id]
-        assert entry is not None
-        store.blobs.bring(master.file, master.size_bytes)
-        data = Path(store.blobs.path_of(master.file)).read_bytes()
-        assert hashlib.sha256(data).digest() == master.sha256
-        renditions = {}
-        for one in store.renditions.of(item.id):
-            store.blobs.bring(one.file, one.size_bytes)
-            renditions[one.spec] = Path(store.blobs.path_of(one.file)).read_bytes()
-        spaces = {space: store.vectors.of(space, [item.id]).get(item.id) for space in store.vectors.spaces()}
-        vectors = {space: vector.tobytes() for space, vector in spaces.items() if vector is not None}
-        found[item.namespace, str(entry.metadata.seed)] = {
-            "item": item._replace(id=0, file=""),
-            "recipe": entry.recipe,
-            "metadata": entry.metadata,
-            "created_at": entry.created_at,
-            "master": data,
-            "renditions": renditions,
-            "vectors": vectors,
-            "marked": store.marks.of([item.id]),
-            "judged": [given._replace(entry_id=None) for given in judged if given.entry_id == item.id],
-            "preferred": item.id in store.entries.preferred_among([item.id]),
-        }
-        found[item.namespace, str(entry.metadata.seed)]["marked"] = list(store.marks.of([item.id]).values())
-    return found
-
-
 def test_everything_of_every_entry_goes_there_and_back(server: ObjectServer, tmp_path: Path) -> None:
     source = filled(tmp_path / "here")
     before = known(source)
@@ -117,6 +52,7 @@ def test_everything_of_every_entry_goes_there_and_back(server: ObjectServer, tmp
     assert (report.carried, report.renditions, report.skipped) == (10, 3, {})
     assert not list((tmp_path / "there" / "audio").rglob("*.flac"))  # nothing but objects
     assert known(there) == before and known(source) == before
+    assert beside(there) == beside(source)
     assert verify(there).ok
     assert [one.given.verdict for one in there.judgements.since(0)] == ["right", "wrong"]
     assert move(source, there, log).carried == 0  # again: nothing is left to do
@@ -124,7 +60,7 @@ def test_everything_of_every_entry_goes_there_and_back(server: ObjectServer, tmp
     back = SqliteStore(tmp_path / "back", grace_s=0.0)
     log = MoveLog(tmp_path / "log back")
     assert move(there, back, log).carried == 10
-    assert known(back) == before and verify(back).ok
+    assert known(back) == before and beside(back) == beside(source) and verify(back).ok
     for store in (source, there, back):
         store.close()
     log.close()
@@ -153,11 +89,12 @@ def test_everything_goes_into_a_shared_database_and_back(server: ObjectServer, t
     )
     now = known(source)
     assert known(head) == now and set(now) != set(before)
+    assert beside(head) == beside(source)
     assert verify(head).ok
     head.close()
     assert run("move", "--cache-dir", str(tmp_path / "head"), "--to", str(tmp_path / "back"))["carried"] == 10
     back = SqliteStore(tmp_path / "back")
-    assert known(back) == now and verify(back).ok
+    assert known(back) == now and beside(back) == beside(source) and verify(back).ok
     for store in (source, back):
         store.close()
 

@@ -38,6 +38,10 @@ class ObjectServer:
             aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
         )
+        # its first object takes a second, and more on a machine that does much else: longer than a client may wait
+        first = self._resource.create_bucket(Bucket="first").put_object(Key="first", Body=b"")
+        first.get()["Body"].read()
+        first.delete()
 
     def place(self, **settings: Any) -> ObjectPlace:
         """Return a new bucket, behind the proxy, with short time-outs."""
