@@ -4,9 +4,9 @@ Owns: which entries have been carried and which are to be; what of an entry goes
 Must not know: which databases, where files lie, the terminal.
 
 It goes round until a round finds nothing: entries that came meanwhile are carried, those that were removed are removed
-there, too, and what has been marked since is marked. What was carried is written down in a file beside the cache, so
-that a move that was broken off, or one that is made again a day later, does the rest. A batch that was carried and not
-written down is recognised by its words and bytes.
+there, too, what has been marked since is marked, and hits are counted on. What was carried is written down in a file
+beside the cache, so that a move that was broken off, or one that is made again a day later, does the rest. A batch that
+was carried and not written down is recognised by its words and bytes.
 
 Everything of an entry goes along: master, renditions, recipe, metadata, vectors, marks, pin, uses, its time; and what
 was judged, measured and preset. What is remembered of sounds that are not kept any more does not.
@@ -33,6 +33,7 @@ from audio_pool.cache.entry import Adopted, Entry, Vector
 from audio_pool.cache.inventory import Item
 from audio_pool.cache.marks import Marked
 from audio_pool.cache.store import KeptRendition, Store
+from audio_pool.cache.uses import Counted
 from audio_pool.errors import NotFound, StorageError
 from audio_pool.library import SoundMarks
 from audio_pool.results import FinishedSound
@@ -46,6 +47,7 @@ _ROUNDS = 20
 _SEND_S = 600.0
 _PRESETS_AT_ONCE = 500
 _FINGERPRINTS_AT_ONCE = 500
+_USES_AT_ONCE = 500
 
 
 @dataclass(slots=True)
@@ -130,6 +132,7 @@ def move(
     else:
         report.behind = True
     _mark(source, target, log.known())
+    _uses(source, target, log.known())
     _renditions(source, target, log.known(), report, copies=copies)
     _vectors(source, target, log.known())
     _judgements(source, target, log.known())
@@ -327,6 +330,19 @@ def _mark(source: Store, target: Store, known: dict[int, int]) -> None:
     with contextlib.suppress(NotFound):
         target.pins.pin(other for entry_id, other in known.items() if entry_id in pinned and other not in theirs)
     target.pins.unpin(other for entry_id, other in known.items() if entry_id not in pinned and other in theirs)
+
+
+def _uses(source: Store, target: Store, known: dict[int, int]) -> None:
+    """Carry hits that came since; those that the target has had itself are not taken away."""
+    ids = sorted(known)
+    for start in range(0, len(ids), _USES_AT_ONCE):
+        part = ids[start : start + _USES_AT_ONCE]
+        here, there = source.uses.of(part), target.uses.of(known[one] for one in part)
+        for entry_id, use in here.items():
+            other = there.get(known[entry_id])
+            if other is not None and use.hits > other.hits:
+                more = Counted({known[entry_id]: use.hits - other.hits}, {}, {})
+                target.uses.record(more, use.last_used)
 
 
 def _renditions(source: Store, target: Store, known: dict[int, int], report: Moved, *, copies: bool) -> None:
