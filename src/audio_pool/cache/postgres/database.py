@@ -77,6 +77,8 @@ class PostgresDatabase:
         """Why the database cannot be asked; "" where it could be, when it was asked last. While there is one, whoever
         asks is told at once, but for ``look``: many would wait one after the other."""
         logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # one line an attempt; told here once
+        self.greet: Callable[[Rows], None] | None = None
+        """Is given each new connection before anybody else."""
         self._clock: tuple[float, float] | None = None
         """What the database's clock said, and when that was by this machine's uptime."""
         self._pool: ConnectionPool[Rows] = ConnectionPool(
@@ -186,6 +188,8 @@ class PostgresDatabase:
                 if not self._ready:
                     migrate(db, self.schema)
                     self._ready = True
+        if self.greet is not None and db not in self._used:
+            self.greet(db)
 
     @contextlib.contextmanager
     def listener(self) -> Iterator[Rows]:
@@ -196,7 +200,9 @@ class PostgresDatabase:
             try:
                 self._watch(db)
                 self._prepare(db)
-                self.trouble = ""
+                if self.trouble:
+                    self._pool.drain()  # what was connected before is broken, or may hang
+                    self.trouble = ""
                 yield db
             finally:
                 db.close()

@@ -17,10 +17,24 @@ from typing import NamedTuple
 
 from audio_pool.cache.postgres.migrations import Rows
 
-__all__ = ["LINES_KEPT", "Line", "Place", "channel", "compact", "epoch_of", "floor_of", "now_at", "read_on", "tell"]
+__all__ = [
+    "LINES_KEPT",
+    "Line",
+    "Place",
+    "channel",
+    "compact",
+    "epoch_of",
+    "floor_of",
+    "leave_out_ids",
+    "now_at",
+    "read_on",
+    "tell",
+]
 
 LINES_KEPT = 200_000
 _COMPACT_AT_ONCE = 20_000
+_IDS_LEFT_OUT = 10_000
+"""More than heads can have been given of which this one has not heard yet."""
 _TOLD_AT_ONCE = 400
 """Ids in one notification, which may have 8,000 bytes."""
 
@@ -78,6 +92,8 @@ def now_at(db: Rows) -> Place:
 def epoch_of(db: Rows) -> str:
     """Return what tells this server's numbers of transactions from another's: restored, promoted or made anew.
 
+    Where a copy is brought back into the same database its tables are new files.
+
     A standby that was promoted may lack what its primary had acknowledged, so its ids may mean something else.
     """
     row = db.execute(
@@ -85,11 +101,29 @@ def epoch_of(db: Rows) -> str:
         " CASE WHEN pg_is_in_recovery() THEN (SELECT lpad(upper(to_hex(timeline_id)), 8, '0') FROM"
         "  pg_control_checkpoint()) ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END,"
         " (SELECT oid FROM pg_database WHERE datname = current_database())::text,"
-        " (SELECT value FROM facts WHERE name = 'store_id')"
+        " (SELECT value FROM facts WHERE name = 'store_id'), pg_relation_filenode('feed')::text"
     ).fetchone()
     assert row is not None
-    system, timeline, database, store = row
-    return f"{system}/{database}/{store}/{timeline}"
+    system, timeline, database, store, file = row
+    return f"{system}/{database}/{store}/{timeline}/{file}"
+
+
+def leave_out_ids(db: Rows, epoch: str, upto: int) -> None:
+    """Give no new entry an id that one of before this epoch had, though this server may never have heard of that.
+
+    Args:
+        upto: the greatest id that is known to have been given before. Other heads may know of later ones.
+    """
+    with db.transaction():
+        db.execute("SELECT pg_advisory_xact_lock(hashtextextended('audio_pool ids ' || current_schema(), 0))")
+        noted = db.execute("SELECT value FROM facts WHERE name = 'ids_epoch'").fetchone()
+        (last,) = db.execute("SELECT last_value FROM entries_id_seq").fetchone() or (0,)
+        if noted != (epoch,) or last < upto:
+            db.execute("SELECT setval('entries_id_seq', %s)", (max(last, upto) + _IDS_LEFT_OUT,))
+            db.execute(
+                "INSERT INTO facts VALUES ('ids_epoch', %s) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (epoch,),
+            )
 
 
 def floor_of(db: Rows) -> Place:

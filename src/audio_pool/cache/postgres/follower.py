@@ -21,9 +21,19 @@ import psycopg
 from psycopg import sql
 
 from audio_pool.cache.postgres.database import PostgresDatabase, Unreachable
-from audio_pool.cache.postgres.feed import Line, Place, channel, compact, epoch_of, floor_of, now_at, read_on
+from audio_pool.cache.postgres.feed import (
+    Line,
+    Place,
+    channel,
+    compact,
+    epoch_of,
+    floor_of,
+    leave_out_ids,
+    now_at,
+    read_on,
+)
 from audio_pool.cache.postgres.heads import HeadLease
-from audio_pool.cache.postgres.migrations import Rows
+from audio_pool.cache.postgres.migrations import Rows, migrate
 from audio_pool.cache.postgres.presets import presets_of
 from audio_pool.cache.postgres.replica import Replica
 from audio_pool.cache.postgres.states import JUDGED, judgement, judgements_of, states_of, uses_since
@@ -69,6 +79,14 @@ class Follower:
     def filled(self) -> bool:
         """False until the replica has been brought up to date once, by whichever process."""
         return bool(self._replica.fact(_EPOCH))
+
+    def greet(self, db: Rows) -> None:
+        """See to it that a new connection can be written by: it may be to a server that lacks what another one had."""
+        before = self._replica.fact(_EPOCH)
+        epoch = epoch_of(db) if before else ""
+        if epoch != before:
+            with contextlib.suppress(psycopg.errors.ReadOnlySqlTransaction):
+                leave_out_ids(db, epoch, self._replica.last_id())
 
     def start(self, lease: HeadLease) -> None:
         """Follow from now on, and renew the head's lease beside it: whoever does not hear of others has none."""
@@ -234,6 +252,8 @@ class Follower:
 
     def _compare(self, db: Rows, epoch: str) -> None:
         """Take over everything that differs, and read the feed on from before that."""
+        migrate(db, self._database.schema)  # a copy that was brought back may be of an earlier version
+        self.greet(db)
         place = now_at(db)
         self._replica.lost = False
         if self._replica.fact(_EPOCH):

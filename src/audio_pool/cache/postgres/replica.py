@@ -226,6 +226,13 @@ class Replica:
         with self._writing("following the shared cache") as db, transaction(db):
             db.execute("DELETE FROM gone")
 
+    def last_id(self) -> int:
+        """Return the greatest id that an entry has had."""
+        ((last,),) = self.database.query(
+            "SELECT max(coalesce((SELECT max(id) FROM entries), 0), coalesce((SELECT max(entry_id) FROM gone), 0))"
+        )
+        return int(last)
+
     def known(self) -> dict[int, str]:
         """Return every entry and its file."""
         return dict(self.database.bulk("SELECT id, file FROM entries"))

@@ -88,6 +88,7 @@ class PostgresStore:
             self._replica = replica = Replica(root / FOLDER, self.blobs, patience_s=patience_s)
             undo.callback(replica.close)
             self._follower = Follower(self._database, replica)
+            self._database.greet = self._follower.greet
             self.leaving = PostgresLeaving(self._database, self.blobs, grace_s, replica.leaving)
             self._open()
             undo.pop_all()
