@@ -1,6 +1,7 @@
 """A TCP proxy before a server that can be made slow, silent, absent or faulty, while clients go on.
 
-Modes: pass; slow (each answer waits); hold (answers wait until another mode is set); hang (nothing comes back); gone
+Modes: pass; slow (each answer waits); hold (answers wait until another mode is set); cut (nothing passes either way
+until another mode is set, and nobody is told: connections stay, new ones are taken); hang (nothing comes back); gone
 (connections are refused); error (HTTP 500); truncate (an HTTP answer ends in the middle of its body). Beside any of
 them: objects that are lost (HTTP 404 for GET and HEAD of what has this in its path).
 """
@@ -14,14 +15,17 @@ import threading
 import time
 from typing import Literal
 
-Mode = Literal["pass", "slow", "hold", "hang", "gone", "error", "truncate"]
+Mode = Literal["pass", "slow", "hold", "cut", "hang", "gone", "error", "truncate"]
 
 _BLOCK = 1 << 16
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class FaultProxy:
-    """Listens on ``address``; ``set`` changes its mode for connections that are open, too."""
+    """Listens on ``address``; ``set`` changes its mode for connections that are open, too.
+
+    A host that begins with a slash is the folder of a PostgreSQL socket, as libpq has it.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -46,14 +50,14 @@ class FaultProxy:
 
     def set(self, mode: Mode, *, delay_s: float = 0.3) -> None:
         """Change the mode; what is under way in another one is broken off."""
-        held, self.mode, self.delay_s = self.mode == "hold", mode, delay_s
-        if held:
-            self._released.set()
-        else:
-            self._break_off()
-        if mode == "hold":
+        waits, self.mode, self.delay_s = self.mode in ("hold", "cut"), mode, delay_s
+        if mode in ("hold", "cut"):
             self._released.clear()
             self.held = 0
+        else:
+            self._released.set()
+        if not waits and mode != "cut":
+            self._break_off()
         if mode == "gone" and self._listener is not None:
             self._stop_listening()
         elif mode != "gone" and self._listener is None:
@@ -106,12 +110,22 @@ class FaultProxy:
                 while self._read_request(client):
                     client.sendall(b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 4\r\n\r\noops")
                 return
-            with socket.create_connection(self._target, 5.0) as server:
+            if self.mode == "cut":
+                self._released.wait()
+            with self._connect() as server:
                 server.settimeout(None)
                 with self._lock:
                     self._live.add(server)
                 threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
                 self._forward(client, server)
+
+    def _connect(self) -> socket.socket:
+        host, port = self._target
+        if not host.startswith("/"):
+            return socket.create_connection(self._target, 5.0)
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(f"{host}/.s.PGSQL.{port}")
+        return server
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         while data := client.recv(_BLOCK):
@@ -122,6 +136,8 @@ class FaultProxy:
                 if first.startswith((b"GET ", b"HEAD ")) and any(one.encode() in first for one in self.lost):
                     client.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
                     continue
+            if self.mode == "cut":
+                self._released.wait()
             server.sendall(data)
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_WR)
@@ -129,7 +145,7 @@ class FaultProxy:
     def _answer(self, server: socket.socket, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(_BLOCK):
-                if self.mode == "hold":
+                if self.mode in ("hold", "cut"):
                     with self._lock:
                         self.held += 1
                     self._released.wait()

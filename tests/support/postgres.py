@@ -165,6 +165,44 @@ class PostgresServer:
             db.execute(f"{sessions} AND datname = %s", (database,))
 
     @contextlib.contextmanager
+    def asks_for_password(self, role: str) -> Iterator[None]:
+        """Let one role in by its password alone, while this lasts."""
+        rules = self._data / "pg_hba.conf"
+        before = rules.read_text()
+        try:
+            rules.write_text(f"local all {role} scram-sha-256\n{before}")
+            self._reload()
+            yield
+        finally:
+            rules.write_text(before)
+            self._reload()
+
+    def _reload(self) -> None:
+        with psycopg.connect(self.url(), autocommit=True) as db:
+            db.execute("SELECT pg_reload_conf()")
+
+    @contextlib.contextmanager
+    def full_table(self, database: str, table: str) -> Iterator[None]:
+        """Let the disk have no room for one table, which is empty afterwards."""
+        with psycopg.connect(database, autocommit=True) as db:
+            db.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(*table.split("."))))
+            db.execute("CHECKPOINT")
+            row = db.execute("SELECT pg_relation_filepath(%s)", (table,)).fetchone()
+            assert row is not None
+            sessions = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            db.execute(f"{sessions} AND datname = current_database()")
+        file = self._data / str(row[0])
+        aside = file.with_suffix(".aside")
+        file.rename(aside)
+        file.symlink_to("/dev/full")
+        try:
+            yield
+        finally:
+            aside.replace(file)
+            with psycopg.connect(database, autocommit=True) as db:
+                db.execute(f"{sessions} AND datname = current_database()")
+
+    @contextlib.contextmanager
     def database(self, name: str) -> Iterator[str]:
         """Make an empty database; yield its address, and drop it at the end."""
         with psycopg.connect(self.url(), autocommit=True) as db:

@@ -265,6 +265,7 @@ def connect_arguments(shared: SharedStore) -> dict[str, Any]:  # Any: what libpq
         "lock_timeout": timeout_ms,
         # a head that is stopped in the middle of a transaction must not hold the others' feed
         "idle_in_transaction_session_timeout": timeout_ms,
+        "idle_session_timeout": 0,  # one that listens is idle for long
     }
     return {
         "autocommit": True,
