@@ -268,4 +268,5 @@ def test_a_database_that_is_gone_is_said_to_be(journals: Journals, postgres: Pos
         with pytest.raises(StorageError, match="cannot be reached"):
             add(a, "b")
         assert not a.there()
+    journals.database.look()
     assert journals.head("a").totals() == (1, 1)

@@ -40,12 +40,14 @@ def group() -> None:
 @group.command("list")
 @click.option("--state", "states", type=click.Choice(_STATES), multiple=True, help="Only such jobs. Repeatable.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="The newest so many.")
-@click.option("--offline", type=click.Path(path_type=Path), help="Read this jobs.dir instead of asking a server.")
+@click.option("--offline", metavar="PLACE", help="Read this jobs.dir, or postgresql:// database, and ask no server.")
+@click.option("--schema", default="audio_pool", show_default=True, help="Of a database that --offline names.")
 @_server_options
 def listed(
     states: tuple[JobState, ...],
     limit: int,
-    offline: Path | None,
+    offline: str | None,
+    schema: str,
     connect: str | None,
     keys: str | None,
     timeout_s: float,
@@ -53,7 +55,7 @@ def listed(
 ) -> None:
     """List durable jobs, the newest first."""
     if offline is not None:
-        found = _left_in(offline, states, limit)
+        found = _left_in(offline, schema, states, limit)
     else:
         with AudioClient(connect, keys=keys) as client:
             found = client.jobs(states, limit, timeout_s=timeout_s).jobs
@@ -106,15 +108,13 @@ def retry(request_id: str, connect: str | None, keys: str | None, timeout_s: flo
         _print(client.retry(request_id, timeout_s=timeout_s), as_json)
 
 
-def _left_in(directory: Path, states: tuple[JobState, ...], limit: int) -> tuple[JobReport, ...]:
+def _left_in(place: str, schema: str, states: tuple[JobState, ...], limit: int) -> tuple[JobReport, ...]:
+    from audio_pool.cache.shared import SharedStore
     from audio_pool.jobs.record import report_of
-    from audio_pool.jobs.sqlite import SqliteJournal
+    from audio_pool.pool.job_parts import looked_at
 
-    journal = SqliteJournal(directory.absolute(), read_only=True)
-    try:
+    with looked_at(SharedStore(url=place, schema=schema) if "://" in place else Path(place).absolute()) as journal:
         records = [record for owner in journal.owners() for record in journal.newest(owner, states or _STATES, limit)]
-    finally:
-        journal.close()
     records.sort(key=lambda record: record.created_at, reverse=True)
     return tuple(report_of(record, whole=False) for record in records[:limit])
 

@@ -322,7 +322,7 @@ class JobsConfig(_Section, frozen=True, kw_only=True):
 
     enabled: bool = True
     dir: str = ""
-    """Empty: ``cache.dir/jobs``. Local disk; one server at a time."""
+    """Empty: ``cache.dir/jobs``. Local disk; one server at a time. With ``cache.store``: a folder that heads share."""
     result_ttl_s: Annotated[float, Meta(ge=1.0, le=31_536_000.0)] = 86_400.0
     """A finished job and its file wait this long to be fetched."""
     max_jobs: Count = 10_000
@@ -331,6 +331,8 @@ class JobsConfig(_Section, frozen=True, kw_only=True):
     """Of kept files and requests; likewise."""
     max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 10
     """Servers that may die while a worker is at a job; then it has failed."""
+    lease_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 15.0
+    """With ``cache.store``: others go on with the jobs of a head that has given no sign of life for so long."""
 
 
 class PolicyConfig(_Section, frozen=True, kw_only=True):

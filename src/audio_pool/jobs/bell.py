@@ -110,6 +110,8 @@ class Bell:
 
     def _beat(self, db: Rows) -> None:
         """Renew this head's lease, and put out the heads whose lease has ended."""
+        self._database.look()  # another connection may have broken alone
+        self._database.ask_time(db)
         now = time.monotonic()
         self._post(self._alive)
         if now >= self._renew_at and now - self._alive_at < self._lease_s:

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from typing import Any, get_args
 
 import msgspec
-import psycopg
 
 from audio_pool.api import JobState
 from audio_pool.cache.postgres.database import PostgresDatabase, Unreachable
@@ -35,7 +34,6 @@ log = logging.getLogger(__name__)
 _COUNTED_S = 1.0
 """How old the count of all heads' jobs may be: it bounds them, and is asked for with every new one."""
 _LATE_AT_ONCE = 100
-_CLOCK = "extract(epoch FROM clock_timestamp())::double precision"
 _COLUMNS = (
     "owner, request_id, request, body, rights, created_at, deadline_at, state, attempts, lives, finished_at, "
     "expires_at, path, metadata, failure, id, coalesce(head, ''), attempt, cancelled, coalesce(entry_id, 0)"
@@ -79,8 +77,8 @@ class PostgresJournal:
         """Jobs of another version's making: they wait for that version."""
         self._counted: tuple[float, int, int] = (-_COUNTED_S, 0, 0)
         self._there = True
-        ((now,),) = self._read(f"SELECT {_CLOCK}", ())
-        self._ahead_s: float = now - time.monotonic()
+        with self._errors("opening the jobs"), database.using("opening the jobs") as db:
+            database.ask_time(db)
 
     @property
     def head(self) -> str:
@@ -89,7 +87,7 @@ class PostgresJournal:
 
     def now(self) -> float:
         """Return the database's time, as far as it is known here."""
-        return time.monotonic() + self._ahead_s
+        return self._database.now()
 
     def leave(self) -> None:
         """Let others have what this head has in hand."""
@@ -169,11 +167,10 @@ class PostgresJournal:
     def look(self, room: int, mine: Mapping[int, int], watched: Collection[int]) -> Look:
         """Take up to ``room`` jobs in hand that nobody has; tell what became of others."""
         again: list[int] = []
-        clock, held = self._in_hand()
-        self._ahead_s = clock - time.monotonic()
+        held = self._in_hand()
         if mine.keys() - held.keys() and self._takes():
             again = self._again({number: mine[number] for number in mine.keys() - held.keys()})
-            held = self._in_hand()[1]
+            held = self._in_hand()
         taken: list[JobRecord] = []
         if strays := [number for number in held if number not in mine]:
             # taken by a transaction whose end was never heard of here
@@ -188,14 +185,12 @@ class PostgresJournal:
         ended, gone = self._become_of(watched) if watched else ([], [])
         return Look(held=held, again=again, taken=taken, ended=ended, gone=gone, more=more)
 
-    def _in_hand(self) -> tuple[float, dict[int, Held]]:
-        """Return the database's time, and what this head has."""
+    def _in_hand(self) -> dict[int, Held]:
+        """Return what this head has."""
         rows = self._read(
-            f"SELECT {_CLOCK}, id, attempt, cancelled FROM (SELECT) AS one "
-            "LEFT JOIN jobs ON head = %s AND expires_at IS NULL",
-            (self._head,),
+            "SELECT id, attempt, cancelled FROM jobs WHERE head = %s AND expires_at IS NULL", (self._head,)
         )
-        return rows[0][0], {row[1]: Held(row[2], row[3]) for row in rows if row[1] is not None}
+        return {number: Held(attempt, cancelled) for number, attempt, cancelled in rows}
 
     def _again(self, lost: Mapping[int, int]) -> list[int]:
         """Take in hand again what nobody else has had since this head's lease ended: what is done of it counts."""
@@ -365,10 +360,7 @@ class PostgresJournal:
         try:
             with self._database.errors(doing):
                 yield
-        except Unreachable as exc:
-            met = psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure
-            if isinstance(exc.__cause__, met):
-                raise StorageError(f"{doing}: met another head's writing", hint="it is tried again by itself") from exc
+        except Unreachable:
             self._there = False
             raise
 

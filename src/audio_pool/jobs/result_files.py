@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -57,10 +59,16 @@ class ResultFiles:
                 with contextlib.suppress(OSError):
                     os.unlink(path)
 
-    def sweep(self, known: Collection[str]) -> None:
-        """Remove what no job knows: copies of a process that was killed before it noted them."""
+    def sweep(self, known: Collection[str], *, older_than_s: float = 0.0) -> None:
+        """Remove what no job knows: copies of a process that was killed before it noted them.
+
+        Args:
+            older_than_s: leave alone what has been written since; another head may be about to note it.
+        """
+        until = time.time() - older_than_s if older_than_s else math.inf
         with contextlib.suppress(OSError):
-            self.remove([entry.path for entry in os.scandir(self._directory) if entry.path not in known])
+            found = [entry for entry in os.scandir(self._directory) if entry.path not in known]
+            self.remove([entry.path for entry in found if entry.stat(follow_symlinks=False).st_mtime < until])
 
 
 def _copy(source: int, target: int) -> None:

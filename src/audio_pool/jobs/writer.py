@@ -32,6 +32,8 @@ _MOST_FORGOTTEN = 100
 """Expired jobs removed in one transaction, so that no order waits for a thousand."""
 _LOOK_EVERY_S = 2.0
 """Between two looks for what has expired, and two attempts to open."""
+_ABANDONED_S = 86_400.0
+"""A file of no job is that old before it is taken for nobody's, where other heads keep theirs in the same place."""
 _CLOSE_S = 10.0
 T = TypeVar("T")
 
@@ -216,7 +218,7 @@ class JournalWriter:
         try:
             unfinished = journal.recover()
             if not self._swept:  # later there may be some that are about to be noted
-                self._files.sweep(journal.paths())
+                self._files.sweep(journal.paths(), older_than_s=_ABANDONED_S if journal.head else 0.0)
                 self._swept = True
         except StorageError as exc:
             journal.close()

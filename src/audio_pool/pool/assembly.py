@@ -21,8 +21,6 @@ from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.config import Config
 from audio_pool.engine_info import EngineInfo
 from audio_pool.errors import StorageError
-from audio_pool.jobs.result_files import ResultFiles
-from audio_pool.jobs.sqlite import FILE, SqliteJournal
 from audio_pool.pool.bulk import Bulk
 from audio_pool.pool.cache_figures import CacheFigures
 from audio_pool.pool.cache_files import configured_files, configured_store
@@ -32,7 +30,6 @@ from audio_pool.pool.candidate_files import CandidateFiles
 from audio_pool.pool.chunk_feed import CatchingUp
 from audio_pool.pool.crafting import Crafting
 from audio_pool.pool.delivery import Delivery
-from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.errands import Errands
 from audio_pool.pool.executor import Executor
 from audio_pool.pool.explaining import Explaining
@@ -42,6 +39,7 @@ from audio_pool.pool.helper_threads import HelperThreads
 from audio_pool.pool.housekeeping import Housekeeping
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
+from audio_pool.pool.job_parts import keep_jobs
 from audio_pool.pool.kept_candidates import KeptCandidates
 from audio_pool.pool.kept_files import KeptFiles
 from audio_pool.pool.launchers.local import LocalLauncher
@@ -238,8 +236,11 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
     )
     if cache is not None:
         view.embedding = _look_after_index(config, cache, encoders, intake, router, upkeep, rest)
-    jobs = _keep_jobs(config, intake, requests, view, inbox, rest) if serve and config.jobs.enabled else None
-    if jobs is not None:
+    jobs = None
+    if serve and config.jobs.enabled:
+        there = scheduler.workers.workers.values
+        jobs = keep_jobs(config, intake, requests, inbox, lambda: view.health().state, there, rest)
+        view.watched.append(lambda: jobs.journal.trouble)
         executor.on_generate = jobs.begun
     explaining = Explaining(config, intake, requests, cache, asked, counter, inbox.post)
     feedback = Feedback(requests.delivered, cache, turns, inbox.post)
@@ -377,33 +378,6 @@ def _add_front_ends(config: Config, router: Router, service: PoolService) -> str
     if server.pull_bind:
         router.add_front_end(ImageFrontEnd(service, server))
     return clients.endpoint
-
-
-def _keep_jobs(
-    config: Config,
-    intake: Intake,
-    requests: RequestTable,
-    view: StatusView,
-    inbox: Inbox,
-    rest: contextlib.ExitStack,
-) -> DurableJobs:
-    """Return the durable jobs; their thread is started after the router."""
-    keeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-keeper")
-    jobs = DurableJobs(
-        config,
-        intake,
-        requests,
-        keeper,
-        ResultFiles(config.jobs_dir / "results"),
-        inbox.post,
-        health=lambda: view.health().state,
-        open_journal=lambda: SqliteJournal(config.jobs_dir),
-        journal_exists=(config.jobs_dir / FILE).exists(),
-    )
-    view.watched.append(lambda: jobs.journal.trouble)
-    rest.callback(jobs.journal.close)
-    rest.callback(keeper.shutdown)
-    return jobs
 
 
 def _open_cache(config: Config, rest: contextlib.ExitStack) -> CacheKeeper | None:

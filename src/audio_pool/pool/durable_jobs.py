@@ -1,61 +1,47 @@
 """Durable jobs: requests that are in the journal before they are begun, and their results before they are sent.
 
-Owns: every unfinished durable job in this process: who waits for it, and its steps between journal and intake.
-Must not know: SQL, sockets, how a sound is made.
+Owns: who waits for which unfinished durable job here, whether or not it is in this process's hand.
+Must not know: SQL, sockets, how a sound is made, a job's steps (job_steps.py).
 
 A job's way: *admit* (the journal's commit), *submit* (as any request; from here on a KeptJob is its caller),
 *keep* (its sound is copied to where nobody removes it), *record* (the journal's commit), *answer*. A process
-that is killed between any two of them leaves a job that its successor takes up again.
+that is killed between any two of them leaves a job that its successor, or another head, takes up again.
 """
 
 from __future__ import annotations
 
-import collections
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor as Keeper
 from typing import Any
 
-import msgspec
-from msgspec import structs
-
 from audio_pool.api import Cancellation, HealthState
 from audio_pool.config import Config
-from audio_pool.errors import (
-    AudioPoolError,
-    StorageError,
-    WorkerDied,
-)
+from audio_pool.errors import AudioPoolError
 from audio_pool.jobs.journal import Journal
-from audio_pool.jobs.record import FINAL, Admission, JobKey, JobRecord, Outcome, report_of
+from audio_pool.jobs.record import FINAL, Admission, JobKey, JobRecord, report_of
 from audio_pool.jobs.result_files import ResultFiles
 from audio_pool.jobs.writer import JournalWriter
 from audio_pool.pool.caller import Caller
 from audio_pool.pool.intake import Intake
-from audio_pool.pool.job_records import admitting, ended, outcome_of, record_of, reopening
-from audio_pool.pool.job_reports import JobReports, cancelled, conflict, expired, refusal, reply_of
+from audio_pool.pool.job_records import admitting, cancelling, ended, record_of, reopening
+from audio_pool.pool.job_reports import JobReports, conflict, refusal, reply_of
+from audio_pool.pool.job_steps import AGAIN_S, JobSteps, rights_of
 from audio_pool.pool.kept_job import KeptJob
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.request_log import log_refusal
 from audio_pool.pool.requests import RequestTable
-from audio_pool.pool.sent_audio import Frames, was_sent
+from audio_pool.pool.sent_audio import Frames
 from audio_pool.pool.sent_jobs import SentJobs
-from audio_pool.results import Accepted, Failure
+from audio_pool.pool.shared_jobs import SharedJobs
+from audio_pool.results import Accepted
 from audio_pool.types import AudioRequest, Delivery
 from audio_pool.validation import parse
 
 __all__ = ["DurableJobs"]
 
 log = logging.getLogger(__name__)
-
-_RIGHTS = msgspec.msgpack.Decoder(Caller)
-
-_AGAIN_S = 1.0
-"""Until something that found no room, or a full disk, is tried again."""
-_LIVES_PER_ATTEMPT = 10
-"""A job that never gets to a worker may see so many more servers die."""
 
 
 class DurableJobs:
@@ -73,6 +59,7 @@ class DurableJobs:
         health: Callable[[], HealthState],
         open_journal: Callable[[], Journal],
         journal_exists: bool,
+        places: Callable[[], int] | None = None,
     ) -> None:
         """
         Args:
@@ -80,23 +67,26 @@ class DurableJobs:
             post: has something done on the router's thread.
             health: the pool's; while it starts, jobs of earlier servers wait.
             journal_exists: there may be unfinished jobs in it.
+            places: how many sounds the workers can have in hand now; None: no other head shares the journal.
         """
         self.journal = JournalWriter(open_journal, files, post, wanted=journal_exists, recovered=self._recovered)
         self._settings = config.jobs
-        self._most_submitted = max(1, config.queue.max_requests // 2)
         self.reports = JobReports(self.journal, requests, keeper, post, config.server.max_inline_bytes)
         self._intake = intake
         self._hashing = SentJobs(intake, requests)
         self._requests = requests
-        self._keeper = keeper
-        self._files = files
-        self._post = post
         self._health = health
         self._kept: dict[JobKey, KeptJob] = {}
-        self._waiting: collections.deque[KeptJob] = collections.deque()
-        """Committed, not submitted: there is no room, or no worker yet."""
-        self._submitted = 0
-        self._pump_ordered = False
+        """Unfinished jobs that are in this process's hand, or that somebody waits for here."""
+        self._steps = JobSteps(
+            config, intake, self.journal, keeper, files, post,
+            shared=places is not None, health=health, answer=self._answer, answer_early=self._answer_watchers,
+            lost=self._lost, freed=self._freed,
+        )  # fmt: skip
+        self._shared = None if places is None else SharedJobs(
+            self.journal, self._steps, self._kept,
+            places=places, draining=lambda: health() == "draining", ended=self._answer_from, answer=self._answer,
+        )  # fmt: skip
 
     # -- verbs -------------------------------------------------------------------------------------
 
@@ -137,68 +127,109 @@ class DurableJobs:
         self, caller: Caller, request: AudioRequest, sink: ReplySink, events_wanted: bool, size: int, sent: bytes = b""
     ) -> None:
         """Have a checked request written down, unless it is there already. Raises Conflict."""
-        record = record_of(caller, request, sink.request_id, time.time())
+        record = record_of(caller, request, sink.request_id, self.journal.now())
         job = self._kept.get(record.key)
         if job is not None:
             if job.record.body != record.body:
                 raise conflict(record.request_id)
             self._watch(job, caller.connection, sink, events_wanted)
-            if job.number and events_wanted and caller.connection in job.watchers:
+            if (job.number or job.elsewhere) and events_wanted and caller.connection in job.watchers:
                 sink.notify(Accepted(joined=True))
             return
-        job = self._kept[record.key] = KeptJob(self.finished, record, size)
+        job = self._kept[record.key] = KeptJob(self._steps.finished, record, size)
         self._watch(job, caller.connection, sink, events_wanted)
-        admit = admitting(record, size, sent, self._settings)
-        self.journal.order(admit, lambda answer: self._admitted(job, answer))
+        take = self._shared is None or self._shared.ordered()
+        admit = admitting(record, size, sent, self._settings, take=take)
+        self.journal.order(admit, lambda answer: self._admitted(job, take, answer))
 
-    def cancel(self, caller: Caller, target: str, sink: ReplySink) -> bool:
-        """Cancel an owner's unfinished job, once and for all; return False where there is none of that id."""
+    def cancel(self, caller: Caller, target: str, sink: ReplySink, otherwise: Callable[[], Cancellation]) -> None:
+        """Cancel an owner's unfinished job, once and for all.
+
+        Args:
+            otherwise: cancels what else has that id, where no such job has.
+        """
         key = caller.job_owner, target
-        if self._hashing.wait(key, sink, lambda: self._cancel_late(caller, target, sink)):
-            return True
+        if self._hashing.wait(key, sink, lambda: self.cancel(caller, target, sink, otherwise)):
+            return
         job = self._kept.get(key)
-        if job is None or job.answered or (caller.anonymous and caller.connection not in job.watchers):
-            return False  # one that is answered only waits for room in the journal
-        job.cancellers.append(self._requests.open_question(sink))
-        job.cancel_asked = True
-        if job.number:
-            self._intake.cancel(job.number)
-        elif job in self._waiting:
-            self._waiting.remove(job)
-            self._end(job, cancelled())
-        return True  # else it is on its way to the journal or from it, and hears of it there
+        if job is not None and caller.anonymous and caller.connection not in job.watchers:
+            job = None
+        if job is None or job.answered:  # one that is answered only waits for room in the journal
+            told = otherwise()
+            if told.cancelled or caller.anonymous or self._shared is None or job is not None:
+                sink.finish(Reply(kind="result", body=told))
+            else:
+                self._cancel_elsewhere(key, self._requests.open_question(sink))
+        elif job.elsewhere:
+            self._cancel_elsewhere(key, self._requests.open_question(sink))
+        else:
+            job.cancellers.append(self._requests.open_question(sink))
+            self._steps.cancel(job)
 
-    def _cancel_late(self, caller: Caller, target: str, sink: ReplySink) -> None:
-        if not self.cancel(caller, target, sink):
-            sink.finish(Reply(kind="result", body=Cancellation(target=target, cancelled=False)))
+    def _cancel_elsewhere(self, key: JobKey, number: int) -> None:
+        """Have a job end that is not in this head's hand; answer once it has."""
+
+        def done(answer: JobRecord | AudioPoolError | None) -> None:
+            if isinstance(answer, JobRecord) and answer.state not in FINAL:
+                self._waited_for(answer).cancellers.append(number)
+            elif isinstance(answer, AudioPoolError):
+                self._requests.finish(number, refusal(answer))
+            else:
+                body = Cancellation(target=key[1], cancelled=answer is not None)
+                self._requests.finish(number, Reply(kind="result", body=body))
+
+        self.journal.order(cancelling(key, self._settings.result_ttl_s), done)
 
     def report(self, caller: Caller, target: str, sink: ReplySink, *, wait_ms: int, delivery: Delivery) -> None:
         """Answer with a JobReport: now, or when the job has ended or ``wait_ms`` are over."""
-        owner = caller.job_owner
-        if self._hashing.wait(
-            (owner, target), sink, lambda: self.report(caller, target, sink, wait_ms=wait_ms, delivery=delivery)
-        ):
+        key = caller.job_owner, target
+        if self._hashing.wait(key, sink, lambda: self.report(caller, target, sink, wait_ms=wait_ms, delivery=delivery)):
             return
         number = self._requests.open_question(sink)
-        job = self._kept.get((owner, target))
-        if job is None or wait_ms == 0 or job.answered:
-            self.reports.answer(number, (owner, target), delivery)
-            return
-        job.fetchers[number] = delivery
-
         until = time.monotonic() + wait_ms / 1000
+        job = self._kept.get(key)
+        if job is not None and wait_ms > 0 and not job.answered:
+            self._fetch(job, number, delivery, until)
+        elif job is not None or wait_ms == 0 or self._shared is None:
+            self.reports.answer(number, key, delivery)
+        else:
+            self.journal.order(
+                lambda journal: journal.find(key), lambda found: self._found(found, key, number, delivery, until)
+            )
+
+    def _found(
+        self, found: JobRecord | AudioPoolError | None, key: JobKey, number: int, delivery: Delivery, until: float
+    ) -> None:
+        """Wait for a job's end that nobody here has waited for yet."""
+        if isinstance(found, JobRecord) and found.state not in FINAL:
+            self._fetch(self._waited_for(found), number, delivery, until)
+        else:
+            self.reports.answer(number, key, delivery)
+
+    def _fetch(self, job: KeptJob, number: int, delivery: Delivery, until: float) -> None:
+        fetchers, key = job.fetchers, job.record.key  # they stay together whoever has the job in hand
+        fetchers[number] = delivery
 
         def look() -> None:
             now = time.monotonic()
-            if number not in job.fetchers:
+            if number not in fetchers:
                 return
             if now < until and self._health() != "draining":
-                self.journal.at(min(until, now + _AGAIN_S), look)
+                self.journal.at(min(until, now + AGAIN_S), look)
                 return
-            del job.fetchers[number]
-            self.reports.answer(number, (owner, target), delivery)
+            del fetchers[number]
+            self.reports.answer(number, key, delivery)
 
-        self.journal.at(min(until, time.monotonic() + _AGAIN_S), look)
+        self.journal.at(min(until, time.monotonic() + AGAIN_S), look)
+
+    def _waited_for(self, record: JobRecord) -> KeptJob:
+        """Return an unfinished job, whose end is heard of from now on if it is not in this head's hand."""
+        job = self._kept.get(record.key)
+        if job is None:
+            assert self._shared is not None
+            job = self._kept[record.key] = KeptJob(self._steps.finished, record)
+            self._shared.watch(job)
+        return job
 
     def retry(self, caller: Caller, target: str, sink: ReplySink) -> None:
         """Have a job that ended without a sound done again; answer with its JobReport."""
@@ -207,25 +238,25 @@ class DurableJobs:
 
         def reopened(answer: Admission | AudioPoolError) -> None:
             if isinstance(answer, Admission):
-                if key not in self._kept:
-                    self._take_up(KeptJob(self.finished, answer.record))
+                if self._shared is not None:
+                    self._shared.rung({"ready"})
+                elif key not in self._kept:
+                    self._take_up(KeptJob(self._steps.finished, answer.record))
                 self._requests.finish(number, reply_of(report_of(answer.record)))
             else:
                 log_refusal(target, caller.client, answer)
                 self._requests.finish(number, reply_of(answer))
 
-        self.journal.order(reopening(key, time.time()), reopened)
+        self.journal.order(reopening(key), reopened)
 
     def begun(self, number: int) -> None:
         """Note that a worker has been given the sound of a request to make."""
         open_request = self._requests.get(number)
         job = open_request.sink if open_request is not None else None
-        if isinstance(job, KeptJob) and not job.begun:
-            job.begun = True
-            record = job.record
-            self.journal.order(lambda journal: journal.begin(record), _ignore)
+        if isinstance(job, KeptJob):
+            self._steps.begun(job)
 
-    # -- from the journal to the intake ------------------------------------------------------------
+    # -- who waits ---------------------------------------------------------------------------------
 
     def _watch(self, job: KeptJob, connection: str, sink: ReplySink, events_wanted: bool) -> None:
         if connection in job.watchers:  # it gets one reply
@@ -236,176 +267,64 @@ class DurableJobs:
             return
         job.watchers[connection] = number, sink if events_wanted else None
 
-    def _admitted(self, job: KeptJob, answer: Admission | AudioPoolError) -> None:
+    def _admitted(self, job: KeptJob, took: bool, answer: Admission | AudioPoolError) -> None:
+        if self._shared is not None:
+            self._shared.admitted(took)
+            if job.dropped or job.record.number:  # it was had by a look round before: written down by another head
+                return
         if isinstance(answer, AudioPoolError):
-            log_refusal(job.request_id, _RIGHTS.decode(job.record.rights).client, answer)
+            log_refusal(job.request_id, rights_of(job.record).client, answer)
             self._answer(job, refusal(answer))
         elif answer.record.state in FINAL:
             self._answer_from(job, answer.record)
         else:
             job.record = answer.record
-            self._take_up(job)
+            self._take_up(job, mine=answer.mine, joined=not answer.new)
 
     def _recovered(self, records: list[JobRecord]) -> None:
         """Take up what earlier servers left."""
         for record in records:
             if record.key not in self._kept:  # else it was asked for meanwhile, and is about to be admitted
-                self._take_up(KeptJob(self.finished, record))
+                self._take_up(KeptJob(self._steps.finished, record))
+        if self._shared is not None:
+            self._shared.start()
 
-    def _take_up(self, job: KeptJob) -> None:
-        """Submit a job that is in the journal, as soon as there is room."""
+    def rung(self, news: set[str]) -> None:
+        """Hear what heads are woken for."""
+        if self._shared is not None:
+            self._shared.rung(news)
+
+    def _take_up(self, job: KeptJob, *, mine: bool = True, joined: bool = False) -> None:
+        """Go on with a job that is in the journal, or wait until its head has."""
         self._kept[job.record.key] = job
-        record, most = job.record, self._settings.max_attempts
-        if job.cancel_asked:
-            self._end(job, cancelled())
-        elif record.attempts >= most or record.lives >= most * _LIVES_PER_ATTEMPT:
-            died = WorkerDied(
-                f"the server ended {max(record.attempts, record.lives)} times while it had this job; not tried again",
-                hint="'audio-pool jobs retry' tries once more",
-            )
-            self._end(job, Reply(kind="error", failure=structs.replace(Failure.of(died), retryable=False)))
+        if self._shared is None:
+            self._steps.take_up(job)
+        elif mine:
+            self._shared.take(job)
         else:
-            self._waiting.append(job)
-            self._pump()
+            job.tell_accepted(joined=joined)
+            self._shared.watch(job)
+            if job.cancel_asked:
+                cancellers, job.cancellers = job.cancellers, []
+                for number in cancellers or [0]:
+                    self._cancel_elsewhere(job.record.key, number)
 
-    def _pump(self) -> None:
-        """Submit what waits, as far as there is room."""
-        while self._waiting and self._submitted < self._most_submitted:
-            if self._waiting[0].record.lives and self._health() == "starting":
-                break
-            self._submit(self._waiting.popleft())
-        if self._waiting:
-            self._pump_later()
+    def _lost(self, job: KeptJob) -> None:
+        assert self._shared is not None
+        self._shared.lost(job)
 
-    def _pump_later(self) -> None:
-        """Look again soon whether there is room, and whose deadline has passed."""
-        if self._pump_ordered:
-            return
-        self._pump_ordered = True
-
-        def pump() -> None:
-            self._pump_ordered = False
-            now = time.time()
-            for job in [job for job in self._waiting if _left_s(job.record, now) <= 0.0]:
-                self._waiting.remove(job)
-                self._end(job, expired())
-            self._pump()
-
-        self.journal.at(time.monotonic() + _AGAIN_S, pump)
-
-    def _submit(self, job: KeptJob) -> None:
-        left_s = _left_s(job.record, time.time())
-        if left_s <= 0.0:
-            self._end(job, expired())
-            return
-        self._submitted += 1
-        if not was_sent(job.record.request):
-            self._give(job, left_s)
-            return
-        key = job.record.key
-        self.journal.order(lambda journal: journal.sent(key), lambda found: self._give_with(job, found))
-
-    def _give_with(self, job: KeptJob, sent: bytes | AudioPoolError) -> None:
-        """Hand a job to the intake with the sound that came with it, which was read from the journal."""
-        left_s = _left_s(job.record, time.time())
-        if job.cancel_asked:
-            self.finished(job, cancelled())
-        elif left_s <= 0.0:
-            self.finished(job, expired())
-        elif isinstance(sent, AudioPoolError):
-            self.finished(job, refusal(sent))
-        else:
-            self._give(job, left_s, [sent])
-
-    def _give(self, job: KeptJob, left_s: float, sent: Frames = ()) -> None:
-        """Hand a job to the intake."""
-        request = job.record.request
-        try:
-            number = self._intake.submit(
-                structs.replace(request, init_audio=None) if sent else request,
-                job,
-                sent=sent,
-                events_wanted=True,
-                size_bytes=job.size_bytes,
-                timeout_s=left_s if math.isfinite(left_s) else None,
-                caller=_RIGHTS.decode(job.record.rights),
-            )
-        except AudioPoolError as exc:
-            self.finished(job, refusal(exc))
-        else:
-            job.number = number if job.reply is None and job not in self._waiting else 0
-
-    # -- from the pool to the journal --------------------------------------------------------------
-
-    def finished(self, job: KeptJob, reply: Reply) -> None:
-        """Take what the pool made of a submitted job."""
-        self._submitted -= 1
-        job.number = 0
-        failure = reply.failure
-        if failure is not None and failure.code == "closed":  # the successor of this server goes on with it
-            self._answer(job, reply)
-        elif failure is not None and reply.kind == "busy" and not job.cancel_asked:
-            self._waiting.append(job)
-            self._pump_later()
-            return
-        else:
-            self._end(job, reply)
-        self._pump()
-
-    def _end(self, job: KeptJob, reply: Reply) -> None:
-        """Keep and record what a job came to, then answer."""
-        job.reply = reply
-        path = reply.path
-        if path is None:
-            self._record(job, None, 0)
-            return
-
-        def keep() -> None:
-            try:
-                kept, size = self._files.keep(path)
-            except StorageError as exc:
-                log.error("%s", exc)
-                kept, size = path, 0
-            except BaseException:  # the job must not be left without its end
-                log.exception("the sound of job %s could not be kept", job.request_id)
-                kept, size = path, 0
-            self._post(lambda: self._record(job, kept, size))
-
-        self._keeper.submit(keep)
-
-    def _record(self, job: KeptJob, path: str | None, size_bytes: int) -> None:
-        reply = job.reply
-        assert reply is not None
-        if path is not None and job.record.request.output_path is None:
-            job.reply = structs.replace(reply, path=path)
-        now = time.time()
-        outcome = outcome_of(reply, path, size_bytes, now, now + self._settings.result_ttl_s)
-        record = job.record
-        self.journal.order(
-            lambda journal: journal.finish(record, outcome), lambda answer: self._recorded(job, outcome, answer)
-        )
-
-    def _recorded(self, job: KeptJob, outcome: Outcome, answer: bool | AudioPoolError) -> None:
-        reply = job.reply
-        assert reply is not None
-        if not isinstance(answer, AudioPoolError):
-            self._answer(job, reply)
-            return
-        # its caller gets it all the same; until there is room again, or for good, it may be made once more
-        if not job.answered:
-            if reply.metadata is not None:
-                warnings = (*reply.metadata.warnings, f"not_recorded: {answer}")
-                reply = structs.replace(reply, metadata=structs.replace(reply.metadata, warnings=warnings))
-            job.answered = True
-            self._answer_watchers(job, reply)
-        again = time.monotonic() + _AGAIN_S
-        self.journal.at(again, lambda: self._record(job, outcome.path, outcome.size_bytes))
+    def _freed(self) -> None:
+        if self._shared is not None:
+            self._shared.freed()
 
     # -- answers -----------------------------------------------------------------------------------
 
     def _answer(self, job: KeptJob, reply: Reply) -> None:
         """Let go of a job, and tell everybody who waits for it."""
-        del self._kept[job.record.key]
+        if self._kept.get(job.record.key) is job:
+            del self._kept[job.record.key]
+        if self._shared is not None:
+            self._shared.forget(job)
         self._answer_watchers(job, reply)
         for number, delivery in job.fetchers.items():
             self.reports.answer(number, job.record.key, delivery)
@@ -437,11 +356,3 @@ class DurableJobs:
             self.reports.read(path, answer)
         else:
             answer(None)
-
-
-def _left_s(record: JobRecord, now: float) -> float:
-    return math.inf if record.deadline_at is None else record.deadline_at - now
-
-
-def _ignore(answer: AudioPoolError | None) -> None:
-    """Do nothing: a failure has been logged, and costs one counted attempt."""

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from msgspec import structs
+
 from audio_pool.api import JobState
 from audio_pool.config import JobsConfig
-from audio_pool.errors import InvalidRequest
+from audio_pool.errors import InvalidRequest, StorageError
 from audio_pool.jobs.journal import Journal
 from audio_pool.jobs.record import FINAL, Admission, JobKey, JobRecord, Outcome, body_of
 from audio_pool.pool.caller import Caller
-from audio_pool.pool.job_reports import conflict, full, unknown
+from audio_pool.pool.job_reports import cancelled, conflict, full, unknown
 from audio_pool.pool.replies import Reply
 from audio_pool.scheduler.actions import ReplyKind
 from audio_pool.transport import packing
 from audio_pool.types import AudioRequest
 
-__all__ = ["admitting", "ended", "outcome_of", "record_of", "reopening"]
+__all__ = ["admitting", "cancelling", "ended", "outcome_of", "record_of", "reopening"]
 
 Order = Callable[[Journal], Admission]
+_TRIES = 5
+"""Of finding or adding a job that other heads add and forget at the same time."""
 _STATES: Mapping[ReplyKind, JobState] = {"result": "done", "cancelled": "cancelled", "expired": "expired"}
 """What a final reply makes of a job; anything else is "failed"."""
 _KINDS: Mapping[JobState, ReplyKind] = {state: kind for kind, state in _STATES.items()}
@@ -45,30 +49,50 @@ def record_of(caller: Caller, request: AudioRequest, request_id: str, now: float
     )
 
 
-def admitting(record: JobRecord, size_bytes: int, sent: bytes, settings: JobsConfig) -> Order:
+def admitting(record: JobRecord, size_bytes: int, sent: bytes, settings: JobsConfig, *, take: bool = True) -> Order:
     """Return what has a job written down: the same request under the same id is the job that is there.
 
     Args:
         size_bytes: of the message that asked for it.
         sent: the sound that came with it.
+        take: take it in hand at once, where several heads might.
     """
 
     def admit(journal: Journal) -> Admission:
-        known = journal.find(record.key)
-        if known is not None:
-            if known.body != record.body:
-                raise conflict(record.request_id)
-            return Admission(record=known, new=False)
-        jobs, size = journal.totals()
-        if jobs >= settings.max_jobs or size >= settings.max_bytes:
-            raise full(jobs, size, journal.soonest_expiry())
-        journal.add(record, size_bytes, sent)
-        return Admission(record=record, new=True)
+        now = journal.now()
+        new = structs.replace(record, created_at=now, deadline_at=_deadline(record.request, now))
+        for _ in range(_TRIES):
+            known = journal.find(record.key)
+            if known is not None:
+                if known.body != record.body:
+                    raise conflict(record.request_id)
+                return Admission(record=known, new=False, mine=known.head == journal.head)
+            jobs, size = journal.totals()
+            if jobs >= settings.max_jobs or size >= settings.max_bytes:
+                raise full(jobs, size, now, journal.soonest_expiry())
+            added = journal.add(new, size_bytes, sent, take=take)
+            if added is not None:
+                return Admission(record=added, new=True, mine=added.head == journal.head)
+        raise StorageError(f"job {record.request_id!r} comes and goes on another head", hint="ask again")
 
     return admit
 
 
-def reopening(key: JobKey, now: float) -> Order:
+def cancelling(key: JobKey, ttl_s: float) -> Callable[[Journal], JobRecord | None]:
+    """Return what has a job end that is not in this head's hand; None: there is none that has not ended.
+
+    Args:
+        ttl_s: how long it is known after that.
+    """
+
+    def cancel(journal: Journal) -> JobRecord | None:
+        now = journal.now()
+        return journal.cancel(key, outcome_of(cancelled(), None, 0, now, now + ttl_s))
+
+    return cancel
+
+
+def reopening(key: JobKey) -> Order:
     """Return what has a job that ended without a sound be pending again."""
 
     def reopen(journal: Journal) -> Admission:
@@ -80,7 +104,7 @@ def reopening(key: JobKey, now: float) -> Order:
             raise InvalidRequest(f"job {target!r} is done; fetch its result, or ask anew under another id")
         if record.state not in FINAL:
             return Admission(record=record, new=False)
-        journal.reopen(key, _deadline(record.request, now))
+        journal.reopen(key, _deadline(record.request, journal.now()))
         reopened = journal.find(key)
         assert reopened is not None
         return Admission(record=reopened, new=True)

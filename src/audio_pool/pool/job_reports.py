@@ -6,7 +6,6 @@ Must not know: which jobs are under way, SQL, sockets.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor as Keeper
 from pathlib import Path
@@ -48,9 +47,7 @@ class JobReports:
         self._post = post
         self._max_inline_bytes = max_inline_bytes
 
-    def newest(
-        self, owner: str, states: Sequence[JobState], limit: int, before: float | None, sink: ReplySink
-    ) -> None:
+    def newest(self, owner: str, states: Sequence[JobState], limit: int, before: float | None, sink: ReplySink) -> None:
         """Answer with an owner's jobs, the newest first; without states: of every state."""
         number = self._requests.open_question(sink)
 
@@ -123,9 +120,9 @@ def conflict(request_id: str) -> Conflict:
     )
 
 
-def full(jobs: int, size_bytes: int, soonest_expiry: float | None) -> Busy:
+def full(jobs: int, size_bytes: int, now: float, soonest_expiry: float | None) -> Busy:
     """Return the error for a journal that has no room."""
-    wait_s = 60.0 if soonest_expiry is None else min(max(1.0, soonest_expiry - time.time()), 3600.0)
+    wait_s = 60.0 if soonest_expiry is None else min(max(1.0, soonest_expiry - now), 3600.0)
     return Busy(
         f"{jobs:,} durable jobs with {size_bytes:,} bytes are kept, which is as many as may be",
         hint="raise jobs.max_jobs or jobs.max_bytes, or shorten jobs.result_ttl_s",

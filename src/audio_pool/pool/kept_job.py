@@ -1,7 +1,7 @@
 """One unfinished durable job in this process.
 
 Owns: KeptJob: who waits for it, and where it is between journal and intake.
-Must not know: what is done with it (durable_jobs.py).
+Must not know: what is done with it (durable_jobs.py, job_steps.py, shared_jobs.py).
 """
 
 from __future__ import annotations
@@ -38,11 +38,17 @@ class KeptJob:
         """True where ``reply`` has been sent though it could not be recorded yet."""
         self.overtaken = False
         """Another head had it in hand when its sound was to be kept: what comes of it here is nobody's."""
+        self.elsewhere = False
+        """Another head has it in hand, or nobody yet: its end is heard of from the journal."""
+        self.dropped = False
+        """It was taken from this head while it was at it: what comes of it is nobody's, and nobody waits for it."""
         self.watchers: dict[str, tuple[int, ReplySink | None]] = {}
         """Connection -> the number of its open question; its sink, where it wants events."""
         self.cancellers: list[int] = []
         self.fetchers: dict[int, Delivery] = {}
         """Open questions that wait for the job's end, and how each wants the file."""
+        self._told: set[str] = set()
+        """Connections that know that it is in the journal, though no worker of this head was to have it then."""
         self._on_reply = on_reply
 
     def finish(self, reply: Reply) -> None:
@@ -55,6 +61,20 @@ class KeptJob:
 
     def notify(self, body: Accepted | Progress) -> None:
         """Pass an event on to everybody who wants it."""
-        for _, sink in self.watchers.values():
-            if sink is not None:
+        for connection, (_, sink) in self.watchers.items():
+            if sink is not None and not (isinstance(body, Accepted) and connection in self._told):
                 sink.notify(body)
+
+    def tell_accepted(self, *, joined: bool) -> None:
+        """Tell everybody who wants events, once, that the job is in the journal."""
+        self.notify(Accepted(joined=joined))
+        self._told.update(self.watchers)
+
+    def hand_over(self) -> KeptJob:
+        """Return another one for whoever waits for this one, of which nothing more is heard."""
+        other = KeptJob(self._on_reply, self.record, self.size_bytes)
+        other.cancel_asked, other._told = self.cancel_asked, self._told
+        other.watchers, other.cancellers, other.fetchers = self.watchers, self.cancellers, self.fetchers
+        self.watchers, self.cancellers, self.fetchers = {}, [], {}
+        self.dropped = True
+        return other

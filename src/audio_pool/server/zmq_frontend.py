@@ -208,14 +208,10 @@ class ZmqFrontEnd:
                     better=(lambda name: structs.replace(sink, request_id=name)) if events_wanted else None,
                 )
             case CancelRequest():
-                if service.keeps_jobs and service.jobs.cancel(caller, message.target, sink):
-                    return
-                # of another connection, too: ``audio-pool cancel`` is another client than the one that asked
-                number = self._live.number_of(caller, message.target)
-                if number or caller.operator:
-                    _answer(sink, service.cancel(message.target, number))
-                else:  # somebody else's is answered as one that is not there
-                    _answer(sink, Cancellation(target=message.target, cancelled=False))
+                if service.keeps_jobs:
+                    service.jobs.cancel(caller, message.target, sink, lambda: self._cancel(caller, message.target))
+                else:
+                    _answer(sink, self._cancel(caller, message.target))
             case StatusRequest():
                 _answer(sink, service.view.status(discreet=not caller.operator, numbers=message.numbers))
             case HealthRequest():
@@ -351,6 +347,13 @@ class ZmqFrontEnd:
                 _answer(sink, service.staff.scale(message.worker, message.count, caller=caller))
             case WorkerRemoveRequest():
                 service.staff.remove(message.worker, sink, within_s=message.within_s, caller=caller)
+
+    def _cancel(self, caller: Caller, target: str) -> Cancellation:
+        """Cancel a request, of another connection, too: ``audio-pool cancel`` is another client than who asked."""
+        number = self._live.number_of(caller, target)
+        if number or caller.operator:
+            return self._service.cancel(target, number)
+        return Cancellation(target=target, cancelled=False)  # somebody else's is answered as one that is not there
 
     @property
     def parked(self) -> bool:

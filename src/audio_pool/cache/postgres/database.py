@@ -57,10 +57,11 @@ class Unsure(Unreachable):
 class PostgresDatabase:
     """One schema of one database."""
 
-    def __init__(self, shared: SharedStore) -> None:
+    def __init__(self, shared: SharedStore, *, create: bool = True) -> None:
         """
         Args:
             shared: where it is, and how long is waited for what. Nothing is connected to yet.
+            create: make the schema, or bring it up to date; else it is looked at as it is.
 
         Raises:
             InvalidRequest: the address cannot be read.
@@ -71,7 +72,7 @@ class PostgresDatabase:
         self.timeout_s = shared.statement_timeout_s
         self._used: weakref.WeakKeyDictionary[Rows, float] = weakref.WeakKeyDictionary()
         """When connections answered last."""
-        self._ready = False
+        self._ready = not create
         self._preparing = threading.Lock()
         self.trouble = ""
         """Why the database cannot be asked; "" where it could be, when it was asked last. While there is one, whoever
@@ -95,6 +96,11 @@ class PostgresDatabase:
             open=True,
             name=f"audio_pool {self.where}",
         )
+
+    def holds(self, table: str) -> bool:
+        """Return whether the schema has a table; for one that is not made. Raises StorageError."""
+        statement = "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text)) IS NOT NULL"
+        return bool(self.read(statement, (self.schema, table), f"looking for {table}")[0][0])
 
     def close(self) -> None:
         """Close every connection."""
@@ -239,6 +245,8 @@ class PostgresDatabase:
                 f"{doing}: the database {where} took longer than {self.timeout_s:g} s",
                 hint="see who holds it in pg_stat_activity, or raise cache.store_timeout_s",
             )
+        if isinstance(exc, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
+            return StorageError(f"{doing}: met another head's writing, again and again", hint=_AGAIN)
         if isinstance(exc, psycopg.OperationalError):
             return Unreachable(f"{doing}: {self._unreachable(exc)}", hint=_AGAIN)
         return StorageError(f"{doing}: {where}: {_first_line(exc)}")

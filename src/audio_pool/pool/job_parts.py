@@ -1,0 +1,165 @@
+"""The parts that keep durable jobs: in this server's own directory, or in the database that heads share.
+
+Owns: which journal that is, and what belongs to it; nothing of the other one is loaded.
+Must not know: what becomes of a job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor as Keeper
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from audio_pool.api import HealthState, JobState
+from audio_pool.cache.shared import SharedStore, read_shared
+from audio_pool.config import Config
+from audio_pool.errors import InvalidConfig, NotFound
+from audio_pool.jobs.record import JobRecord
+from audio_pool.jobs.result_files import ResultFiles
+from audio_pool.jobs.sqlite import FILE, SqliteJournal
+from audio_pool.pool.cache_files import configured_store
+from audio_pool.pool.durable_jobs import DurableJobs
+from audio_pool.pool.inbox import Inbox
+from audio_pool.pool.intake import Intake
+from audio_pool.pool.requests import RequestTable
+from audio_pool.scheduler.worker_state import WorkerState
+
+if TYPE_CHECKING:
+    from audio_pool.cache.postgres.database import PostgresDatabase
+    from audio_pool.jobs.bell import Bell
+    from audio_pool.jobs.postgres import PostgresJournal
+
+__all__ = ["Looked", "keep_jobs", "looked_at"]
+
+_PASS = 4
+"""Sounds of one pass of an engine that makes as many at a time as are asked for."""
+
+
+class Looked(Protocol):
+    """A journal that is only read."""
+
+    def owners(self) -> list[str]:
+        """Return everybody who has jobs here."""
+        ...
+
+    def newest(
+        self, owner: str, states: Sequence[JobState], limit: int, before: float | None = None
+    ) -> list[JobRecord]:
+        """Return an owner's jobs, the newest first."""
+        ...
+
+
+def keep_jobs(
+    config: Config,
+    intake: Intake,
+    requests: RequestTable,
+    inbox: Inbox,
+    health: Callable[[], HealthState],
+    workers: Callable[[], Iterable[WorkerState]],
+    rest: contextlib.ExitStack,
+) -> DurableJobs:
+    """Return the durable jobs; their journal's thread is started after the router.
+
+    Args:
+        workers: those there are.
+        rest: what ends with the pool, in the reverse order.
+    """
+    keeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-keeper")
+    files = ResultFiles(config.jobs_dir / "results")
+    shared = configured_store(config)
+    if shared is not None:
+        jobs = _among_heads(config, shared, intake, requests, keeper, files, inbox, health, workers, rest)
+    else:
+        jobs = DurableJobs(
+            config, intake, requests, keeper, files, inbox.post,
+            health=health,
+            open_journal=lambda: SqliteJournal(config.jobs_dir),
+            journal_exists=(config.jobs_dir / FILE).exists(),
+        )  # fmt: skip
+    rest.callback(jobs.journal.close)
+    rest.callback(keeper.shutdown)
+    return jobs
+
+
+def _among_heads(
+    config: Config,
+    shared: SharedStore,
+    intake: Intake,
+    requests: RequestTable,
+    keeper: Keeper,
+    files: ResultFiles,
+    inbox: Inbox,
+    health: Callable[[], HealthState],
+    workers: Callable[[], Iterable[WorkerState]],
+    rest: contextlib.ExitStack,
+) -> DurableJobs:
+    database, journal_class, bell_class = _postgres(shared)
+    rest.callback(database.close)
+    head = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
+    lease_s = config.jobs.lease_s
+    jobs = DurableJobs(
+        config, intake, requests, keeper, files, inbox.post,
+        health=health,
+        open_journal=lambda: journal_class(database, head, lease_s),
+        journal_exists=True,  # there may be jobs that other heads have left
+        places=lambda: sum(map(_places, workers())),
+    )  # fmt: skip
+    bell = bell_class(database, head, lease_s, inbox.post, jobs.rung)
+    rest.callback(bell.stop)
+    bell.start()
+    return jobs
+
+
+@contextlib.contextmanager
+def looked_at(place: SharedStore | Path) -> Iterator[Looked]:
+    """Yield the jobs of servers that may or may not run; nothing is changed.
+
+    Args:
+        place: the database, or a server's jobs.dir or cache.dir; where that says that its rows are in a database, those
+            there.
+
+    Raises:
+        NotFound: there are none.
+        StorageError, InvalidConfig.
+    """
+    shared = place if isinstance(place, SharedStore) else read_shared(place) or read_shared(place.parent)
+    with contextlib.ExitStack() as rest:
+        if shared is not None:
+            database, journal_class, _ = _postgres(shared, create=False)
+            rest.callback(database.close)
+            if not database.holds("jobs"):
+                raise NotFound(f"the database {database.where} holds no jobs", hint="name its schema with --schema")
+            yield journal_class(database, "", 0.0)
+        else:
+            assert isinstance(place, Path)
+            journal = SqliteJournal(place, read_only=True)
+            rest.callback(journal.close)
+            yield journal
+
+
+def _postgres(
+    shared: SharedStore, *, create: bool = True
+) -> tuple[PostgresDatabase, type[PostgresJournal], type[Bell]]:
+    try:
+        from audio_pool.cache.postgres.database import PostgresDatabase
+        from audio_pool.jobs.bell import Bell
+        from audio_pool.jobs.postgres import PostgresJournal
+    except ImportError as exc:
+        raise InvalidConfig(
+            f"durable jobs are in a PostgreSQL database, and {exc.name} is not installed",
+            hint="pip install 'audio-pool[cluster]'",
+        ) from exc
+    return PostgresDatabase(shared, create=create), PostgresJournal, Bell
+
+
+def _places(worker: WorkerState) -> int:
+    """Return how many sounds a worker can have in hand now."""
+    if not worker.ready or "generate" not in worker.plan.roles:
+        return 0
+    return worker.plan.credit * max((one.most or _PASS for one in worker.batching.values()), default=1)
