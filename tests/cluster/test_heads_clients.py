@@ -9,8 +9,11 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
+import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -27,6 +30,7 @@ from audio_pool import AsyncAudioClient, AudioClient, AudioResult
 from audio_pool.errors import AudioPoolError, Disconnected, InvalidRequest, Refused
 from audio_pool.transport.keys import create_keys
 
+FOREIGN = Path(__file__).parents[2] / "examples" / "several_heads.py"
 _EACH = 4
 """A recipe is asked for so often, by different clients, at about the same time."""
 _numbers = itertools.count(1)
@@ -227,16 +231,27 @@ def test_orders_about_one_heads_workers_are_refused(pair: Pair) -> None:
         client.workers.drain("w")
 
 
-def test_each_heads_own_token_shows_who_asks_on_loopback_without_keys(postgres: PostgresServer, tmp_path: Path) -> None:
+def test_without_keys_a_foreign_client_moves_on_too_and_each_heads_own_token_shows_who_asks(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
     with postgres.database("clients_without") as url, contextlib.closing(Pair(url, tmp_path, None)) as pair:
         pair.start("a", "b")
-        with AudioClient(pair.both, order="given") as client:
-            for name in ("a", "b"):
-                made = client.generate(
-                    f"take 0.02 {name}", output_path=str(tmp_path / f"{name}.wav"), timeout_s=PATIENCE_S
-                )
-                assert Path(made.path) == tmp_path / f"{name}.wav" and pair.name_of(client.address) == name
-                pair.heads[name].process.kill()
+        command = [sys.executable, str(FOREIGN), pair.both, "take 0.1 foreign", "--count", "20", "--duration", "0.2"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as foreign:
+            eventually(lambda: len(pair.diary()) >= 3, "its sounds are made")
+            lost, other = sorted(pair.heads, key=lambda name: not pair.heads[name].diary())
+            assert not pair.heads[other].diary(), "it asks one head at a time"
+            with AudioClient([pair.addresses[lost], pair.addresses[other]], order="given") as client:
+                for name in (lost, other):
+                    path = str(tmp_path / f"{name}.wav")
+                    made = client.generate(f"take 0.02 {name}", output_path=path, timeout_s=PATIENCE_S)
+                    assert made.path == path and pair.name_of(client.address) == name
+                    if name == lost:
+                        pair.heads[lost].process.kill()
+            told, wrong = foreign.communicate(timeout=PATIENCE_S)
+        assert foreign.returncode == 0, wrong
+        assert sorted(json.loads(line)["seed"] for line in told.splitlines()) == list(range(20))
+        assert pair.heads[other].diary().count("take 0.1 foreign") >= 5
 
 
 def test_where_no_head_answers_the_error_names_each_and_comes_in_time(pair: Pair) -> None:
