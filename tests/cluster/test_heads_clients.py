@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.support.command_line import command
 from tests.support.postgres import PostgresServer
 from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S, eventually
@@ -229,6 +230,19 @@ def test_a_head_that_stands_still_is_left_and_what_it_does_when_it_wakes_is_nobo
 def test_orders_about_one_heads_workers_are_refused(pair: Pair) -> None:
     with AudioClient(pair.both, keys=pair.keys) as client, pytest.raises(InvalidRequest, match="workers of one head"):
         client.workers.drain("w")
+
+
+def test_commands_take_several_addresses_and_pass_over_who_does_not_answer(pair: Pair, tmp_path: Path) -> None:
+    nobody = f"tcp://127.0.0.1:{free_port()}"
+    place = ("--connect", f"{nobody},{pair.both}", "--keys", str(pair.keys))
+    made = command("generate", "take 0.02 command", "--delivery", "inline", "-o", str(tmp_path / "x.wav"), *place)
+    assert made.returncode == 0 and (tmp_path / "x.wav").read_bytes().startswith(b"RIFF"), made.stderr
+    told = command("status", *place)
+    assert told.returncode == 0 and "ready" in told.stdout, told.stderr
+    refused = command("workers", "drain", "w", *place)
+    assert refused.returncode == 2 and "one head" in refused.stderr
+    nonsense = command("status", "--connect", "tcp://127.0.0.1:1,127.0.0.1:2")
+    assert nonsense.returncode == 2 and "commas between them" in nonsense.stderr
 
 
 def test_without_keys_a_foreign_client_moves_on_too_and_each_heads_own_token_shows_who_asks(
