@@ -24,7 +24,7 @@ class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """local: processes of this machine. ray: actors of a Ray cluster. tcp: processes of this machine that are treated
     as if they were on another, to see what that costs."""
     address: _Address = "auto"
-    """Of the Ray cluster: HOST:PORT, or auto, the one that this machine is part of."""
+    """Of the Ray cluster that this machine is a node of: HOST:PORT, or auto, where it is a node of one alone."""
     bind: _Text = ""
     """Where workers elsewhere connect, tcp://ADDRESS:PORT; empty: every address of this machine with ray, loopback
     with tcp, and a port that the system chooses."""

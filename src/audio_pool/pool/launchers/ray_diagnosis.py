@@ -107,8 +107,10 @@ def _mend(trouble: str, address: str) -> str:
     if "mismatch" in low:
         return "the same Ray and the same Python, to its last number, on every machine"
     if address == "auto":
-        return "ray start --address=HOST:6379 here, or set cluster.address to HOST:6379 of the cluster's head"
-    return "on the cluster's first machine: ray start --head --port=6379; does a firewall lie between?"
+        return "make this machine a node: ray start --address=HOST:6379, with --num-cpus=0 --num-gpus=0 to give nothing"
+    if "nobody listens" in low:
+        return "on the cluster's first machine: ray start --head --port=6379; does a firewall lie between?"
+    return f"make this machine a node: ray start --address={address}, with --num-cpus=0 --num-gpus=0 to give nothing"
 
 
 def _link(looked: Looked) -> Iterator[Finding]:
