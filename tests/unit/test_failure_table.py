@@ -1,0 +1,27 @@
+"""The table of failures in docs/cluster.md: each row names a test that does it, and there is one of that name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[2]
+_TESTS = _ROOT / "tests" / "cluster"
+
+
+def _rows() -> list[list[str]]:
+    text = (_ROOT / "docs" / "cluster.md").read_text()
+    table = text.partition("## What happens when")[2]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("| ")]
+    return [row for row in rows if row[0] not in ("failure", "---")]
+
+
+def test_each_failure_names_tests_that_there_are() -> None:
+    rows = _rows()
+    assert len(rows) > 25
+    for row in rows:
+        assert len(row) == 5, row
+        named = re.findall(r"`(test_\w+)::(test_\w+)`", row[-1])
+        assert named, row
+        for file, test in named:
+            assert f"\ndef {test}(" in (_TESTS / f"{file}.py").read_text(), f"{file}::{test}"
