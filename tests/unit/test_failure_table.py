@@ -12,7 +12,8 @@ _TESTS = _ROOT / "tests" / "cluster"
 def _rows() -> list[list[str]]:
     text = (_ROOT / "docs" / "cluster.md").read_text()
     table = text.partition("## What happens when")[2]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("| ")]
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [row for row in rows if row[0] not in ("failure", "---")]
 
 
