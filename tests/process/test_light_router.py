@@ -25,7 +25,8 @@ with AudioPool.from_config(json.loads(sys.argv[1]), serve=True) as pool:
 HEAVY = ("torch", "diffusers", "transformers", "librosa", "soundfile", "scipy", "soxr", "pyloudnorm",
          "sentence_transformers", "audio_pool.worker.runner", "audio_pool.worker.mastering",
          "obstore", "audio_pool.cache.objects.bucket", "audio_pool.cache.objects.upkeep",
-         "psycopg", "psycopg_pool", "audio_pool.cache.postgres", "audio_pool.cache.postgres.store")  # fmt: skip
+         "psycopg", "psycopg_pool", "audio_pool.cache.postgres", "audio_pool.cache.postgres.store",
+         "audio_pool.jobs.postgres", "audio_pool.jobs.bell")  # fmt: skip
 
 
 def test_a_serving_process_stays_light(tmp_path: Path) -> None:
