@@ -15,7 +15,7 @@ from tests.support.waiting import PATIENCE_S
 
 from audio_pool.errors import AudioPoolError, Conflict, StorageError
 from audio_pool.jobs.record import JobRecord
-from audio_pool.jobs.result_files import ResultFiles
+from audio_pool.jobs.result_files import ResultFolder
 from audio_pool.jobs.sqlite import FILE, SqliteJournal
 from audio_pool.jobs.writer import JournalWriter
 
@@ -28,7 +28,7 @@ class Desk:
         self.recovered: list[JobRecord] = []
         self.writer = JournalWriter(
             opened or (lambda: SqliteJournal(place / "jobs")),
-            ResultFiles(place / "jobs" / "results"),
+            ResultFolder(place / "jobs" / "results"),
             self.posted.put,
             wanted=(place / "jobs").exists(),
             recovered=self.recovered.extend,
@@ -64,7 +64,7 @@ def test_orders_are_carried_out_in_order_and_answered_once(desk: Desk) -> None:
     assert desk.run(lambda journal: journal.totals()) == (300, 300)
     while not desk.posted.empty():
         desk.posted.get()()
-    assert answers == [None] * 300
+    assert [one.request_id for one in answers] == [str(number) for number in range(300)]
 
 
 def test_an_error_of_one_order_is_its_own(desk: Desk) -> None:
@@ -83,7 +83,8 @@ def test_an_error_of_one_order_is_its_own(desk: Desk) -> None:
         desk.writer.order(work, answers.append)
     assert desk.run(lambda journal: journal.totals())[0] == 2
     assert answers[0] is None and isinstance(answers[1], Conflict)
-    assert type(answers[2]) is AudioPoolError and isinstance(answers[3], StorageError) and answers[4] is None
+    assert type(answers[2]) is AudioPoolError and isinstance(answers[3], StorageError)
+    assert answers[4].request_id == "other"
 
 
 def test_what_was_unfinished_is_told_before_anything_else(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_what_has_expired_is_forgotten_with_its_file(desk: Desk, tmp_path: Path)
     source = tmp_path / "a.wav"
     source.write_bytes(b"x")
     desk.run(lambda journal: None)
-    path, size = ResultFiles(tmp_path / "jobs" / "results").keep(str(source))
+    _, path, size = ResultFolder(tmp_path / "jobs" / "results").keep(str(source))
 
     def finished(journal: Any) -> None:
         journal.add(record(), 1)

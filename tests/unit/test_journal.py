@@ -15,7 +15,7 @@ from tests.support.job_records import record
 
 import audio_pool.jobs
 from audio_pool.errors import StorageError
-from audio_pool.jobs.result_files import ResultFiles
+from audio_pool.jobs.result_files import ResultFolder
 from audio_pool.jobs.sqlite import FILE, SqliteJournal
 
 
@@ -103,8 +103,8 @@ def test_sql_stands_where_it_belongs() -> None:
 def test_a_kept_file_is_a_copy_of_its_own(tmp_path: Path) -> None:
     source = tmp_path / "a.wav"
     source.write_bytes(b"sound" * 1000)
-    files = ResultFiles(tmp_path / "results")
-    path, size = files.keep(str(source))
+    files = ResultFolder(tmp_path / "results")
+    _, path, size = files.keep(str(source))
     assert size == 5000 and path.endswith(".wav") and os.stat(path).st_nlink == 1
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o444, "whoever has its path does not write to it"
     source.unlink()
@@ -116,8 +116,8 @@ def test_a_kept_file_is_a_copy_of_its_own(tmp_path: Path) -> None:
 def test_nothing_outside_is_removed_and_what_no_job_knows_is_swept(tmp_path: Path) -> None:
     source = tmp_path / "a.wav"
     source.write_bytes(b"x")
-    files = ResultFiles(tmp_path / "results")
-    known, unknown = files.keep(str(source))[0], files.keep(str(source))[0]
+    files = ResultFolder(tmp_path / "results")
+    known, unknown = files.keep(str(source)).name, files.keep(str(source)).name
     files.remove([str(source)])
     files.sweep({known})
     assert source.exists() and Path(known).exists() and not Path(unknown).exists()

@@ -1,7 +1,7 @@
 """The sounds of finished jobs: copies that nobody else removes, kept until their jobs are forgotten.
 
-Owns: one directory of files, and where each comes from.
-Must not know: the journal, the cache.
+Owns: ResultFiles, the interface to where they lie; ResultFolder, one directory of files.
+Must not know: the journal, the cache, object stores (pool/result_objects.py).
 """
 
 from __future__ import annotations
@@ -15,20 +15,66 @@ import shutil
 import time
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from audio_pool.errors import StorageError
 
-__all__ = ["ResultFiles"]
+__all__ = ["KeptResult", "ResultFiles", "ResultFolder"]
 
 
-class ResultFiles:
-    """Copies in ``directory`` (mode 0700). From any thread."""
+class KeptResult(NamedTuple):
+    """A copy of a sound."""
+
+    name: str
+    """What the journal knows it by, on every head."""
+    path: str
+    """Where it lies here."""
+    size_bytes: int
+
+
+class ResultFiles(Protocol):
+    """From any thread."""
+
+    remote: bool
+    """Copies are kept elsewhere: where that cannot be reached for a while, it is worth waiting for."""
+
+    def keep(self, source: str) -> KeptResult:
+        """Copy a sound; the copy survives a crash when this returns. Raises StorageError."""
+
+    def here(self, name: str) -> str | None:
+        """Return where a copy lies on this machine; None where it must be brought, or is gone."""
+
+    def bring(self, name: str) -> str:
+        """Return where a copy lies on this machine, fetched where it is elsewhere; may take its time.
+
+        Raises:
+            NotFound: it is gone. StorageError: it cannot be had now.
+        """
+
+    def remove(self, names: Collection[str]) -> None:
+        """Remove copies that were kept here, and nothing else."""
+
+    def sweep(self, known: Collection[str], *, older_than_s: float = 0.0) -> None:
+        """Remove what no job knows: copies of a process that was killed before it noted them.
+
+        Args:
+            older_than_s: leave alone what has been written since; another head may be about to note it.
+        """
+
+    def close(self) -> None:
+        """Do no more."""
+
+
+class ResultFolder:
+    """Copies in ``directory`` (mode 0700), by their paths; heads that share their jobs share it."""
+
+    remote = False
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def keep(self, source: str) -> tuple[str, int]:
-        """Copy a sound here; return the copy's path and size. It is on the disk when this returns.
+    def keep(self, source: str) -> KeptResult:
+        """Copy a sound here. It is on the disk when this returns.
 
         Where the file system can, the copy shares the source's blocks.
 
@@ -50,11 +96,22 @@ class ResultFiles:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise StorageError(f"the sound of a job could not be kept in {self._directory}: {exc.strerror}") from exc
-        return str(target), size
+        return KeptResult(str(target), str(target), size)
 
-    def remove(self, paths: Collection[str]) -> None:
+    def here(self, name: str) -> str | None:
+        """Return the path, where there is a file."""
+        return name if os.path.isfile(name) else None
+
+    def bring(self, name: str) -> str:
+        """Return the path: whoever reads there finds out whether it is gone."""
+        return name
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def remove(self, names: Collection[str]) -> None:
         """Remove files that were kept here, and nothing else."""
-        for path in paths:
+        for path in names:
             if Path(path).parent == self._directory:
                 with contextlib.suppress(OSError):
                     os.unlink(path)

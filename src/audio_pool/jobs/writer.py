@@ -34,6 +34,7 @@ _LOOK_EVERY_S = 2.0
 """Between two looks for what has expired, and two attempts to open."""
 _ABANDONED_S = 86_400.0
 """A file of no job is that old before it is taken for nobody's, where other heads keep theirs in the same place."""
+_SWEEP_EVERY_S = 21_600.0
 _CLOSE_S = 10.0
 T = TypeVar("T")
 
@@ -99,7 +100,7 @@ class JournalWriter:
         self._wanted = wanted
         self._recovered = recovered
         self._journal: Journal | None = None
-        self._swept = False
+        self._sweep_at = 0.0
         self._orders: queue.SimpleQueue[_Order[Any] | Literal["wake", "close"]] = queue.SimpleQueue()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
@@ -217,9 +218,8 @@ class JournalWriter:
             return None
         try:
             unfinished = journal.recover()
-            if not self._swept:  # later there may be some that are about to be noted
-                self._files.sweep(journal.paths(), older_than_s=_ABANDONED_S if journal.head else 0.0)
-                self._swept = True
+            if not self._sweep_at:  # later there may be some that are about to be noted
+                self._sweep(journal)
         except StorageError as exc:
             journal.close()
             self._failed(exc)
@@ -229,6 +229,11 @@ class JournalWriter:
             log.info("%d durable jobs were unfinished; they are taken up again", len(unfinished))
         self._post(lambda: self._recovered(unfinished))
         return journal
+
+    def _sweep(self, journal: Journal) -> None:
+        """Have files removed that no job knows: at the start; where other heads may have left some, now and then."""
+        self._files.sweep(journal.paths(), older_than_s=_ABANDONED_S if journal.head else 0.0)
+        self._sweep_at = time.monotonic() + _SWEEP_EVERY_S if journal.head else math.inf
 
     def _ring(self) -> None:
         now = time.monotonic()
@@ -256,6 +261,8 @@ class JournalWriter:
                 self._files.remove([file for file in files if file is not None])
                 if len(files) == _MOST_FORGOTTEN:
                     self._next_look = now
+            elif now >= self._sweep_at > 0.0:
+                self._sweep(journal)
             elif self.trouble:
                 with journal.transaction():  # is there room again?
                     journal.probe()

@@ -242,6 +242,7 @@ def assemble(config: Config, telemetry: Telemetry, rest: contextlib.ExitStack, *
         jobs = keep_jobs(config, intake, requests, inbox, lambda: view.health().state, there, rest)
         view.watched.append(lambda: jobs.journal.trouble)
         executor.on_generate = jobs.begun
+        executor.also_of = jobs.also_of
     explaining = Explaining(config, intake, requests, cache, asked, counter, inbox.post)
     feedback = Feedback(requests.delivered, cache, turns, inbox.post)
     librarian = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-library")

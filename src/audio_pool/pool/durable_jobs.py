@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor as Keeper
 from typing import Any
 
 from audio_pool.api import Cancellation, HealthState
+from audio_pool.cache.store import Also
 from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError
 from audio_pool.jobs.journal import Journal
@@ -26,7 +27,7 @@ from audio_pool.jobs.writer import JournalWriter
 from audio_pool.pool.caller import Caller
 from audio_pool.pool.intake import Intake
 from audio_pool.pool.job_records import admitting, cancelling, ended, record_of, reopening
-from audio_pool.pool.job_reports import JobReports, conflict, refusal, reply_of
+from audio_pool.pool.job_reports import Fetched, JobReports, conflict, refusal, reply_of
 from audio_pool.pool.job_steps import AGAIN_S, JobSteps, rights_of
 from audio_pool.pool.kept_job import KeptJob
 from audio_pool.pool.replies import Reply, ReplySink
@@ -71,7 +72,9 @@ class DurableJobs:
         """
         self.journal = JournalWriter(open_journal, files, post, wanted=journal_exists, recovered=self._recovered)
         self._settings = config.jobs
-        self.reports = JobReports(self.journal, requests, keeper, post, config.server.max_inline_bytes)
+        self.reports = JobReports(self.journal, requests, keeper, files, post, config.server.max_inline_bytes)
+        self.also_of: Callable[[Sequence[int]], Also | None] = lambda _: None
+        """What is written in the transaction that keeps the sound of these requests."""
         self._intake = intake
         self._hashing = SentJobs(intake, requests)
         self._requests = requests
@@ -344,15 +347,14 @@ class DurableJobs:
         if record.state != "done":
             self._answer(job, ended(record))
             return
-        path = record.path or ""
 
-        def answer(data: bytes | AudioPoolError | None) -> None:
-            if isinstance(data, AudioPoolError):
-                self._answer(job, refusal(data))
+        def answer(found: Fetched | AudioPoolError) -> None:
+            if isinstance(found, AudioPoolError):
+                self._answer(job, refusal(found))
             else:
-                self._answer(job, Reply(kind="result", path=path, metadata=record.metadata, data=data))
+                self._answer(job, Reply(kind="result", path=found.path, metadata=record.metadata, data=found.data))
 
-        if record.request.delivery == "inline":
-            self.reports.read(path, answer)
+        if record.path:
+            self.reports.fetch(record.path, answer, inline=record.request.delivery == "inline")
         else:
-            answer(None)
+            answer(Fetched("", None))

@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from audio_pool.api import HealthState, JobState
+from audio_pool.cache.objects.place import ObjectPlace
 from audio_pool.cache.shared import SharedStore, read_shared
 from audio_pool.config import Config
 from audio_pool.errors import InvalidConfig, NotFound
 from audio_pool.jobs.record import JobRecord
-from audio_pool.jobs.result_files import ResultFiles
+from audio_pool.jobs.result_files import ResultFiles, ResultFolder
 from audio_pool.jobs.sqlite import FILE, SqliteJournal
-from audio_pool.pool.cache_files import configured_store
+from audio_pool.pool.cache_files import configured_place, configured_store
 from audio_pool.pool.durable_jobs import DurableJobs
 from audio_pool.pool.inbox import Inbox
 from audio_pool.pool.intake import Intake
+from audio_pool.pool.job_marks import JobMarks
 from audio_pool.pool.requests import RequestTable
 from audio_pool.scheduler.worker_state import WorkerState
 
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Looked", "keep_jobs", "looked_at"]
 
+_AT_ONCE = 4
+"""Results on their way to an object store, or from it, at a time."""
 _PASS = 4
 """Sounds of one pass of an engine that makes as many at a time as are asked for."""
 
@@ -70,9 +74,11 @@ def keep_jobs(
         workers: those there are.
         rest: what ends with the pool, in the reverse order.
     """
-    keeper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audio-pool-keeper")
-    files = ResultFiles(config.jobs_dir / "results")
     shared = configured_store(config)
+    place = None if shared is None else configured_place(config)
+    files = ResultFolder(config.jobs_dir / "results") if place is None else _objects(config, place)
+    keeper = ThreadPoolExecutor(_AT_ONCE if files.remote else 1, thread_name_prefix="audio-pool-keeper")
+    rest.callback(files.close)
     if shared is not None:
         jobs = _among_heads(config, shared, intake, requests, keeper, files, inbox, health, workers, rest)
     else:
@@ -100,6 +106,8 @@ def _among_heads(
     rest: contextlib.ExitStack,
 ) -> DurableJobs:
     database, journal_class, bell_class = _postgres(shared)
+    from audio_pool.jobs.postgres import mark_made
+
     rest.callback(database.close)
     head = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
     lease_s = config.jobs.lease_s
@@ -110,10 +118,26 @@ def _among_heads(
         journal_exists=True,  # there may be jobs that other heads have left
         places=lambda: sum(map(_places, workers())),
     )  # fmt: skip
+    jobs.also_of = JobMarks(requests, mark_made).also_of
     bell = bell_class(database, head, lease_s, inbox.post, jobs.rung)
     rest.callback(bell.stop)
     bell.start()
     return jobs
+
+
+def _objects(config: Config, place: ObjectPlace) -> ResultFiles:
+    from audio_pool.cache.objects.bucket import Bucket  # obstore, where it is asked for
+    from audio_pool.pool.result_objects import ResultObjects
+
+    settings = config.cache.objects
+    return ResultObjects(
+        Bucket(place),
+        config.jobs_dir / "results",
+        fetch_s=settings.fetch_s,
+        most_bytes=settings.local_bytes,
+        spare_s=place.grace_s,
+        orphan_grace_s=settings.orphan_grace_s,
+    )
 
 
 @contextlib.contextmanager

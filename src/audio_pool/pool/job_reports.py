@@ -6,23 +6,34 @@ Must not know: which jobs are under way, SQL, sockets.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor as Keeper
 from pathlib import Path
+from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from audio_pool.api import JobReport, Jobs, JobState
 from audio_pool.errors import AudioPoolError, Busy, Cancelled, Conflict, Expired, InvalidAudio, NotFound, StorageError
 from audio_pool.jobs.journal import Journal
 from audio_pool.jobs.record import FINAL, JobKey, report_of
+from audio_pool.jobs.result_files import ResultFiles
 from audio_pool.jobs.writer import JournalWriter
 from audio_pool.pool.replies import Reply, ReplySink
 from audio_pool.pool.requests import RequestTable
 from audio_pool.results import Failure
 from audio_pool.types import Delivery
 
-__all__ = ["JobReports", "cancelled", "conflict", "expired", "full", "refusal", "reply_of", "unknown"]
+__all__ = ["Fetched", "JobReports", "cancelled", "conflict", "expired", "full", "refusal", "reply_of", "unknown"]
+
+
+class Fetched(NamedTuple):
+    """A kept sound."""
+
+    path: str
+    """On this machine."""
+    data: bytes | None
 
 
 class JobReports:
@@ -33,17 +44,19 @@ class JobReports:
         journal: JournalWriter,
         requests: RequestTable,
         keeper: Keeper,
+        files: ResultFiles,
         post: Callable[[Callable[[], None]], None],
         max_inline_bytes: int,
     ) -> None:
         """
         Args:
-            keeper: the thread that reads results.
+            keeper: the thread that brings and reads results.
             post: has something done on the router's thread.
         """
         self._journal = journal
         self._requests = requests
         self._keeper = keeper
+        self._files = files
         self._post = post
         self._max_inline_bytes = max_inline_bytes
 
@@ -53,7 +66,7 @@ class JobReports:
 
         def listed(journal: Journal) -> Jobs:
             found = journal.newest(owner, states or ("pending", "running", *FINAL), limit, before)
-            return Jobs(jobs=tuple(report_of(one, whole=False) for one in found))
+            return Jobs(jobs=tuple(self._with_path(report_of(one, whole=False)) for one in found))
 
         self._journal.order(listed, lambda answer: self._requests.finish(number, reply_of(answer)))
 
@@ -67,33 +80,50 @@ class JobReports:
             return report_of(record)
 
         def answer(report: JobReport | AudioPoolError) -> None:
-            if isinstance(report, AudioPoolError) or delivery == "path" or report.path is None:
+            if isinstance(report, AudioPoolError) or report.path is None:
                 self._requests.finish(number, reply_of(report))
                 return
 
-            def send(data: bytes | AudioPoolError) -> None:
-                if isinstance(data, AudioPoolError):
-                    self._requests.finish(number, refusal(data))
+            def send(found: Fetched | AudioPoolError) -> None:
+                if isinstance(found, AudioPoolError):
+                    self._requests.finish(number, refusal(found))
                 else:
-                    self._requests.finish(number, Reply(kind="result", body=report, data=data))
+                    body = structs.replace(report, path=found.path)
+                    self._requests.finish(number, Reply(kind="result", body=body, data=found.data))
 
-            self.read(report.path, send)
+            self.fetch(report.path, send, inline=delivery != "path")
 
         self._journal.order(found, answer)
 
-    def read(self, path: str, done: Callable[[bytes | AudioPoolError], None]) -> None:
-        """Read a kept file, off the router's thread."""
+    def _with_path(self, report: JobReport) -> JobReport:
+        """Return a report with the path that its sound has on this machine; None where it would have to be brought."""
+        if report.path is None or os.path.isabs(report.path):
+            return report
+        return structs.replace(report, path=self._files.here(report.path))
+
+    def fetch(self, name: str, done: Callable[[Fetched | AudioPoolError], None], *, inline: bool) -> None:
+        """Have a kept sound at hand.
+
+        Args:
+            name: as the journal knows it.
+            inline: and its bytes, read off the router's thread.
+        """
+        here = None if inline else self._files.here(name)
+        if here is not None or (not inline and os.path.isabs(name)):
+            done(Fetched(here or name, None))
+            return
 
         def read() -> None:
-            found: bytes | AudioPoolError
+            found: Fetched | AudioPoolError
             try:
+                path = self._files.bring(name)
                 size = Path(path).stat().st_size
-                if size > self._max_inline_bytes:
+                if inline and size > self._max_inline_bytes:
                     raise InvalidAudio(
                         f"the file has {size:,} bytes, delivered inline are at most {self._max_inline_bytes:,}; "
                         "ask for delivery 'path'"
                     )
-                found = Path(path).read_bytes()
+                found = Fetched(path, Path(path).read_bytes() if inline else None)
             except AudioPoolError as exc:
                 found = exc
             except OSError as exc:

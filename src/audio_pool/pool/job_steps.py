@@ -22,7 +22,7 @@ from audio_pool.config import Config
 from audio_pool.errors import AudioPoolError, StorageError, WorkerDied
 from audio_pool.jobs.journal import Journal
 from audio_pool.jobs.record import JobRecord
-from audio_pool.jobs.result_files import ResultFiles
+from audio_pool.jobs.result_files import KeptResult, ResultFiles
 from audio_pool.jobs.writer import JournalWriter
 from audio_pool.pool.caller import Caller
 from audio_pool.pool.intake import Intake
@@ -41,6 +41,8 @@ _RIGHTS = msgspec.msgpack.Decoder(Caller)
 
 AGAIN_S = 1.0
 """Until something that found no room, or a full disk, is tried again."""
+_STORE_AWAY_S = 600.0
+"""A job whose sound is there does not end for so long while the place is away in which it is kept for all heads."""
 _LIVES_PER_ATTEMPT = 10
 """A job that never gets to a worker may see so many more servers die."""
 
@@ -129,7 +131,7 @@ class JobSteps:
         record, most = job.record, self._settings.max_attempts
         if job.cancel_asked or record.cancelled:
             self._end(job, cancelled())
-        elif record.attempts >= most or record.lives >= most * _LIVES_PER_ATTEMPT:
+        elif not record.entry_id and (record.attempts >= most or record.lives >= most * _LIVES_PER_ATTEMPT):
             died = WorkerDied(
                 f"the server ended {max(record.attempts, record.lives)} times while it had this job; not tried again",
                 hint="'audio-pool jobs retry' tries once more",
@@ -171,12 +173,23 @@ class JobSteps:
         if left_s <= 0.0:
             self._end(job, expired())
             return
+        if job.looks_for_made and not self._intake.knows(job.record.entry_id):
+            job.looks_for_made -= 1  # this head has not heard of it yet
+            self._journal.at(time.monotonic() + AGAIN_S, lambda: self._submit_again(job))
+            return
         self._submitted += 1
         if not was_sent(job.record.request):
             self._give(job, left_s)
             return
         key = job.record.key
         self._journal.order(lambda journal: journal.sent(key), lambda found: self._give_with(job, found))
+
+    def _submit_again(self, job: KeptJob) -> None:
+        if job.cancel_asked:
+            self._end(job, cancelled())
+        elif not job.dropped:
+            self._waiting.append(job)
+            self._pump()
 
     def _give_with(self, job: KeptJob, sent: bytes | AudioPoolError) -> None:
         """Hand a job to the intake with the sound that came with it, which was read from the journal."""
@@ -202,6 +215,7 @@ class JobSteps:
                 size_bytes=job.size_bytes,
                 timeout_s=left_s if math.isfinite(left_s) else None,
                 caller=rights_of(job.record),
+                made=job.record.entry_id,
             )
         except AudioPoolError as exc:
             self.finished(job, refusal(exc))
@@ -235,45 +249,54 @@ class JobSteps:
         job.reply = reply
         path = reply.path
         if path is None:
-            self._record(job, None, 0)
+            self._record(job, None)
+        else:
+            self._keep(job, path, time.monotonic() + _STORE_AWAY_S)
+
+    def _keep(self, job: KeptJob, path: str, until: float) -> None:
+        if job.dropped:
             return
 
         def keep() -> None:
+            kept = KeptResult(path, path, 0)
             try:
-                kept, size = self._files.keep(path)
+                kept = self._files.keep(path)
             except StorageError as exc:
                 log.error("%s", exc)
-                kept, size = path, 0
+                if self._files.remote and time.monotonic() < until:
+                    self._journal.at(time.monotonic() + AGAIN_S, lambda: self._keep(job, path, until))
+                    return
             except BaseException:  # the job must not be left without its end
                 log.exception("the sound of job %s could not be kept", job.request_id)
-                kept, size = path, 0
-            self._post(lambda: self._record(job, kept, size))
+            self._post(lambda: self._record(job, kept))
 
-        self._keeper.submit(keep)
+        with contextlib.suppress(RuntimeError):  # the pool is being closed
+            self._keeper.submit(keep)
 
-    def _record(self, job: KeptJob, path: str | None, size_bytes: int) -> None:
+    def _record(self, job: KeptJob, kept: KeptResult | None) -> None:
         if job.dropped:
-            self._discard(job, path)
+            self._discard(job, kept)
             return
         reply, record, ttl_s = job.reply, job.record, self._settings.result_ttl_s
         assert reply is not None
-        if path is not None and record.request.output_path is None:
-            job.reply = reply = structs.replace(reply, path=path)
+        if kept is not None and record.request.output_path is None:
+            job.reply = reply = structs.replace(reply, path=kept.path)
+        name, size_bytes = (None, 0) if kept is None else (kept.name, kept.size_bytes)
 
         def finish(journal: Journal) -> bool:
             now = journal.now()
-            if journal.finish(record, outcome_of(reply, path, size_bytes, now, now + ttl_s)):
+            if journal.finish(record, outcome_of(reply, name, size_bytes, now, now + ttl_s)):
                 return True
             found = journal.find(record.key)  # it may be this very end, committed when the connection broke
-            return found is not None and path is not None and found.path == path
+            return found is not None and name is not None and found.path == name
 
-        self._journal.order(finish, lambda answer: self._recorded(job, path, size_bytes, answer))
+        self._journal.order(finish, lambda answer: self._recorded(job, kept, answer))
 
-    def _recorded(self, job: KeptJob, path: str | None, size_bytes: int, answer: bool | AudioPoolError) -> None:
+    def _recorded(self, job: KeptJob, kept: KeptResult | None, answer: bool | AudioPoolError) -> None:
         reply = job.reply
         assert reply is not None
         if answer is False or job.dropped:
-            self._discard(job, path)
+            self._discard(job, kept)
             if not job.dropped:
                 self._lost(job)
             return
@@ -288,18 +311,18 @@ class JobSteps:
                 reply = structs.replace(reply, metadata=structs.replace(reply.metadata, warnings=warnings))
             job.answered = True
             self._answer_early(job, reply)
-        self._journal.at(time.monotonic() + AGAIN_S, lambda: self._record(job, path, size_bytes))
+        self._journal.at(time.monotonic() + AGAIN_S, lambda: self._record(job, kept))
 
-    def _discard(self, job: KeptJob, path: str | None) -> None:
+    def _discard(self, job: KeptJob, kept: KeptResult | None) -> None:
         """Remove the copy of a sound that was not recorded; where that is not known it is swept away later."""
-        if path is None:
+        if kept is None:
             return
-        key = job.record.key
+        key, name = job.record.key, kept.name
 
         def found(record: JobRecord | AudioPoolError | None) -> None:
-            if record is None or (isinstance(record, JobRecord) and record.path != path):
+            if record is None or (isinstance(record, JobRecord) and record.path != name):
                 with contextlib.suppress(RuntimeError):  # the pool is being closed
-                    self._keeper.submit(self._files.remove, [path])
+                    self._keeper.submit(self._files.remove, [name])
 
         self._journal.order(lambda journal: journal.find(key), found)
 

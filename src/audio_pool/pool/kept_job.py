@@ -36,6 +36,8 @@ class KeptJob:
         """What it came to, while that is being recorded."""
         self.answered = False
         """True where ``reply`` has been sent though it could not be recorded yet."""
+        self.looks_for_made = 10 if record.entry_id else 0
+        """How often it may be looked whether this head knows of the entry that was made for it."""
         self.overtaken = False
         """Another head had it in hand when its sound was to be kept: what comes of it here is nobody's."""
         self.elsewhere = False
