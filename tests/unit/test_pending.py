@@ -31,6 +31,13 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _only_what_is_new_is_collected() -> None:
+    """Libraries that other files have loaded would cost seconds at each look."""
+    gc.collect()
+    gc.freeze()
+
+
 def run(scenario: Callable[[], Awaitable[None]]) -> list[dict[str, Any]]:
     """What asyncio complains about to its loop's exception handler."""
     complaints: list[dict[str, Any]] = []
