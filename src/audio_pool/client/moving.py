@@ -154,8 +154,8 @@ class Moving(Resumption):
             head.note(request_id)
 
     def next_for(self, head: Head) -> tuple[str, Frames] | None:
-        """Return the next request that nobody has, and its frames for a head; None: there is none."""
-        while self._queue:
+        """Return the next request that nobody has, and its frames for a head; None: there is none that it may have."""
+        while self._queue and not head.stopping:
             one = self._asked.get(self._queue[0])
             if one is not None and one.on is None and not one.lost:
                 return self._queue[0], one.make_for(head.token)
