@@ -87,6 +87,7 @@ def test_what_is_well_is_told_and_nothing_is_left(
                  "objects.lists", "objects.clock", "database.transactions"):  # fmt: skip
         assert running[what][0] == "ok", (what, running[what])
     assert "PostgreSQL" in running["database"][1] and "of them by heads" in running["database.connections"][1]
+    assert "database.settings" not in running
     assert running["objects.prefix"] == ("ok", "belongs to this cache", "")
     assert "1 sounds" in running["database.schema"][1] and running["database.schema"][0] == "ok"
     with psycopg.connect(database) as db:
@@ -183,7 +184,7 @@ def test_sounds_without_an_object_store_must_lie_in_a_shared_folder(ask: Doctor,
 
 
 class Pooler:
-    """What a pooler by transaction makes of LISTEN: nothing is heard, all else passes. A relay to a server's socket."""
+    """A relay to a server's socket that lets through what a pooler by transaction does: no options, nothing heard."""
 
     def __init__(self, server: PostgresServer) -> None:
         import threading
@@ -214,6 +215,12 @@ class Pooler:
             while asked[4:] in (b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30"):
                 ours.sendall(b"N")
                 asked = ours.recv(8, socket.MSG_WAITALL)
+            # the rest of the first message: what is wanted, by name
+            pairs = ours.recv(int.from_bytes(asked[:4], "big") - 8, socket.MSG_WAITALL).split(b"\0")[:-2]
+            kept = [part for name, value in zip(pairs[::2], pairs[1::2], strict=True) if name != b"options" for part in
+                    (name, value)]  # fmt: skip
+            body = asked[4:] + b"\0".join(kept) + b"\0\0"
+            asked = (len(body) + 4).to_bytes(4, "big") + body
             while asked:
                 server.sendall(asked)
                 asked = ours.recv(1 << 16)
@@ -251,6 +258,7 @@ def test_a_pooler_through_which_nothing_is_heard_is_told(
     finally:
         pooler.close()
     assert found["database.listen"][0] == "problem" and "by session" in found["database.listen"][2]
+    assert found["database.settings"][0] == "problem" and "drops options" in found["database.settings"][2]
     assert found["database.writes"][0] == "ok"
 
 

@@ -123,6 +123,11 @@ class Diagnosis:
             yield Finding("database", "note", told, mend)
         else:
             yield Finding("database", "ok", told)
+        expected = sql.Identifier(self._shared.schema).as_string(None)
+        if _one(db, "SHOW search_path").strip('"') != expected.strip('"') or _one(db, "SHOW statement_timeout") == "0":
+            told = "a head's settings do not get there: it would meet other tables, and wait without an end"
+            mend = "connect to the server itself: a pooler lies between that drops options"
+            yield Finding("database.settings", "problem", told, mend)
         encoding = _one(db, "SHOW server_encoding")
         if encoding != "UTF8":
             mend = "make the database with createdb --encoding UTF8 --template template0"
