@@ -156,6 +156,21 @@ def test_another_version_of_the_tables_is_told(
     assert newer[0] == "problem" and "version 999" in newer[1] and "upgrade audio_pool" in newer[2]
 
 
+def test_heads_that_live_and_jobs_that_wait_for_none_are_told(ask: Doctor, database: str, tmp_path: Path) -> None:
+    cache = {"dir": str(tmp_path / "cache"), "encoder": "off", "store": database}
+    bind = f"ipc://{tmp_path}/s"
+    with AudioPool.from_config({"cache": cache, "server": {"bind": bind}}, serve=True):
+        state, told, _ = ask(cache={"store": database})["database.heads"]
+        assert state == "ok" and "1 live" in told and "0 in hand, 0 wait" in told
+    with psycopg.connect(database) as db:
+        db.execute(
+            "INSERT INTO audio_pool.jobs (owner, request_id, request, body, rights, priority, state, created_at)"
+            " VALUES ('o', 'r', '', '', '', 1, 'pending', extract(epoch FROM clock_timestamp()) - 90)"
+        )
+    state, told, mend = ask(cache={"store": database})["database.heads"]
+    assert state == "note" and "0 live" in told and "1 wait, one of them for 9" in told and "start a head" in mend
+
+
 def test_a_forgotten_transaction_and_a_full_server_are_told(
     ask: Doctor, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,12 +184,13 @@ def test_a_forgotten_transaction_and_a_full_server_are_told(
         name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
         db.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 3")
         state, told, mend = ask(cache={"store": database, "store_connections": 4})["database.connections"]
-        assert state == "note" and "of 3 by the database's limit" in told and "up to 5" in told and mend
+        assert state == "note" and "of 3 by the database's limit" in told and "up to 10" in told and mend
 
 
 def test_sounds_without_an_object_store_must_lie_in_a_shared_folder(ask: Doctor, database: str, tmp_path: Path) -> None:
-    alone = ask(cache={"store": database})["cache.dir"]
-    assert alone[0] == "note" and "this machine's alone" in alone[1]
+    found = ask(cache={"store": database})
+    assert found["cache.dir"][0] == "note" and "this machine's alone" in found["cache.dir"][1]
+    assert found["jobs.dir"][0] == "note" and "all heads" in found["jobs.dir"][2]
     cache = {"dir": str(tmp_path / "cache"), "encoder": "off", "store": database}
     with AudioPool.from_config({"cache": cache}) as pool:
         assert pool.generate("rain", duration_s=0.3, timeout_s=PATIENCE_S).path

@@ -75,7 +75,7 @@ def _database(config: Config) -> Generator[Finding, None, tuple[str, list[str]]]
     shared = configured_store(config)
     assert shared is not None
     try:
-        diagnosis = Diagnosis(shared)
+        diagnosis = Diagnosis(shared, jobs=config.jobs.enabled)
     except AudioPoolError as exc:
         yield Finding("database", "problem", exc.message, exc.hint)
         return "", []
@@ -136,10 +136,10 @@ def _shared_folders(config: Config, newest: list[str]) -> Iterator[Finding]:
 
 
 def _jobs(config: Config) -> Iterator[Finding]:
-    """Say whose durable jobs are."""
-    if config.jobs.enabled:
-        told = f"durable jobs are this head's own, in {config.jobs_dir}: while it is gone, so are they"
-        yield Finding("jobs", "note", told, "keep that folder on a disk that comes back with the head")
+    """Say whether all heads have the sounds of finished jobs."""
+    if config.jobs.enabled and not config.cache.blobs:
+        told = f"durable jobs are everybody's, their sounds lie in {config.jobs_dir}"
+        yield Finding("jobs.dir", "note", told, "let it be one folder that all heads have, or set cache.blobs")
 
 
 def _ray(config: Config) -> Iterator[Finding]:

@@ -36,6 +36,7 @@ _HELD_S = 60.0
 """A transaction that is older than this and has written is a forgotten one."""
 _HEARD_WITHIN_S = 3.0
 _NEWEST = 20
+_MOST_TOLD = 8
 
 _REFUSALS = (
     ("unsupported startup parameter", "connect to the server itself: a pooler lies between that takes no settings"),
@@ -57,15 +58,17 @@ _GONE = "is it running, is that its address, does a firewall lie between?"
 class Diagnosis:
     """Of one database. ``findings`` looks; the rest is known afterwards."""
 
-    def __init__(self, shared: SharedStore) -> None:
+    def __init__(self, shared: SharedStore, *, jobs: bool) -> None:
         """
         Args:
             shared: where it is.
+            jobs: durable ones are taken, too.
 
         Raises:
             InvalidRequest: the address cannot be read.
         """
         self._shared = shared
+        self._jobs = jobs
         self.where = without_password(shared.url)
         self.store_id = ""
         """Of the cache that is in it; "": none, or not known."""
@@ -88,6 +91,7 @@ class Diagnosis:
                 self._server,
                 self._writing,
                 self._schema,
+                self._heads,
                 self._listening,
                 self._clock,
                 self._held,
@@ -221,6 +225,29 @@ class Diagnosis:
         else:
             yield Finding("database.schema", "ok", told)
 
+    def _heads(self, db: Rows) -> Iterator[Finding]:
+        """Say who shares it, and what waits for them."""
+        if _one(db, "SELECT to_regclass('heads') IS NULL OR to_regclass('jobs') IS NULL"):
+            return
+        live = [
+            str(row[0])
+            for row in db.execute(
+                "SELECT address FROM heads WHERE due >= clock_timestamp() AND address <> '' ORDER BY started_at"
+            )
+        ]
+        ((free, held, oldest_s),) = db.execute(
+            "SELECT count(*) FILTER (WHERE head IS NULL), count(*) FILTER (WHERE head IS NOT NULL),"
+            " coalesce(max(extract(epoch FROM clock_timestamp()) - created_at) FILTER (WHERE head IS NULL), 0)"
+            " FROM jobs WHERE expires_at IS NULL"
+        ).fetchall()
+        names = ", ".join(live[:_MOST_TOLD])
+        told = f"{len(live)} live{': ' if names else ''}{names}; durable jobs: {held} in hand, {free} wait"
+        if free and not live:
+            mend = "start a head with jobs.enabled"
+            yield Finding("database.heads", "note", f"{told}, one of them for {float(oldest_s):.0f} s", mend)
+        else:
+            yield Finding("database.heads", "ok", told)
+
     def _listening(self, db: Rows) -> Iterator[Finding]:
         """Have one connection hear another: through a pooler that takes turns by transaction it does not."""
         if not self._primary:
@@ -278,7 +305,7 @@ class Diagnosis:
             yield Finding("database.transactions", "ok", f"no forgotten one{seen} holds the feed's end")
 
     def _room(self, db: Rows) -> Iterator[Finding]:
-        wanted = self._shared.connections + 1
+        wanted = (self._shared.connections + 1) * (1 + self._jobs)
         used, ours = db.execute(
             "SELECT count(*), count(*) FILTER (WHERE application_name = 'audio_pool')"
             " FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
