@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.waiting import PATIENCE_S, eventually
 
 from audio_pool.cache.judgements import Given
-from audio_pool.cache.postgres import feed
+from audio_pool.cache.postgres import feed, follower
 from audio_pool.cache.postgres.feed import Place
 from audio_pool.cache.postgres.states import states_of
 from audio_pool.cache.presets import Expected
@@ -287,3 +288,54 @@ def test_uses_are_counted_over_all_heads(heads: Heads) -> None:
     assert a.store.uses.of([entry.id])[entry.id].hits == 5
     assert b.store.inventory.items()[0].hits == 5
     assert {one.stage: one.answers for one in a.store.uses.answers()} == {"exact": 5}
+
+
+def _new_epoch(url: str) -> None:
+    """Do as if another server had taken the database's place: nothing leads on from what heads know."""
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(f"VACUUM FULL {SCHEMA}.feed")
+
+
+def test_nobody_waits_for_a_head_that_compares_everything(database: str, tmp_path: Path) -> None:
+    with Heads(database, tmp_path, statement_timeout_s=PATIENCE_S) as heads:
+        a = heads.open("a")
+        entry = keep(a, "known")
+        taken: list[bool] = []
+        with session(database) as held:
+            held.execute("LOCK TABLE calibrations IN ACCESS EXCLUSIVE MODE")  # it comes as far as that
+            _new_epoch(database)
+            waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%calibrations%%'"
+            with psycopg.connect(database, autocommit=True) as other:
+                eventually(lambda: other.execute(waits).fetchone(), "it compares")
+            claims = threading.Thread(target=lambda: taken.append(a.store.claims.take(b"a new sound")))
+            claims.start()
+            claims.join(PATIENCE_S / 2)
+            assert taken == [True], "what is to be made is made"
+            assert finds(a, "known") == entry.id
+
+
+def test_a_removal_is_heard_of_while_everything_is_compared(
+    heads: Heads, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = heads.open("a"), heads.open("b")
+    ids = [keep(a, f"sound {number}", number).id for number in range(6)]
+    last = ids[-1]
+    assert last is not None
+    eventually(lambda: finds(b, "sound 5") == last, "both know it")
+    monkeypatch.setattr(follower, "_STATES_AT_ONCE", 1)
+    found: list[tuple[int, int | None]] = []
+    following = store_of(a)._follower
+    take_over = following._take_over
+
+    def watched(db: psycopg.Connection, wanted: Iterable[int]) -> None:
+        looked_at = sorted(wanted)
+        take_over(db, looked_at)
+        if looked_at == ids[:1]:
+            b.remove([last])
+        if looked_at:
+            found.append((looked_at[-1], finds(a, "sound 5")))
+
+    monkeypatch.setattr(following, "_take_over", watched)
+    _new_epoch(database)
+    eventually(lambda: any(entry_id == ids[4] for entry_id, _ in found), "it has come as far as that")
+    assert dict(found)[ids[4]] is None, "before its own turn came"

@@ -68,6 +68,7 @@ class Follower:
         self._early: set[int] = set()
         """Lines that were heeded although one may yet come before them."""
         self._following = threading.Lock()
+        self._comparing = False
         self._uses_at = 0.0
         self._uses_due = self._compact_due = 0.0
         self._told = ""
@@ -108,7 +109,10 @@ class Follower:
         return self._replica.fact(_SEQ)
 
     def follow(self) -> None:
-        """Bring the replica up to date now, on the calling thread. Raises StorageError."""
+        """Bring the replica up to date now, on the calling thread. Raises StorageError.
+
+        Where everything is to be compared that is the thread's own, and nobody waits for it: it may take minutes.
+        """
         with self._database.using("following the shared cache") as db:
             self._follow(db)
 
@@ -158,15 +162,25 @@ class Follower:
     # -- the feed
 
     def _follow(self, db: Rows) -> None:
-        with self._following:
+        while not self._following.acquire(timeout=0.05):
+            if self._comparing:
+                return
+        try:
             self._database.ask_time(db)
             epoch, floor = epoch_of(db), floor_of(db)
             if self._replica.lost or epoch != self._replica.fact(_EPOCH) or self._place() < floor:
+                if self._thread.is_alive() and threading.current_thread() is not self._thread:
+                    return  # that does so, within half a second
+                self._comparing = True
                 self._compare(db, epoch)
+                self._comparing = False
             self._read_on(db, self._place())
             self._look_at_doubtful(db)
             self._take_over_uses(db)
             self._compact(db)
+        finally:
+            self._comparing = False
+            self._following.release()
 
     def _look_at_doubtful(self, db: Rows) -> None:
         doubtful = self._replica.doubtful
@@ -260,6 +274,7 @@ class Follower:
             where = self._database.where
             _log.warning("the feed of %s does not lead on from what is known here; all is compared", where)
         self._early.clear()
+        self._replica.note(_SEQ, f"{place.xid} {place.seq}")
         self._replica.forgive()
         there: dict[int, str] = {}
         last = 0
@@ -268,17 +283,18 @@ class Follower:
             last = rows[-1][0]
         here = self._replica.known()
         self._replica.forget((entry_id for entry_id in here if here[entry_id] != there.get(entry_id)), for_good=False)
-        # also what is known already: marks, renditions and vectors may differ
-        self._take_over(db, there)
+        # also what is known already, for marks, renditions and vectors may differ; what is not known comes first
+        wanted = sorted(there, key=lambda entry_id: (entry_id in here, entry_id))
+        for start in range(0, len(wanted), _STATES_AT_ONCE):
+            self._take_over(db, wanted[start : start + _STATES_AT_ONCE])
+            self._read_on(db, self._place())  # what is removed or made meanwhile
+            self._beat(db)
         judged = db.execute(f"SELECT {JUDGED} ORDER BY seq").fetchall()
         self._replica.judge([judgement(row) for row in judged])
         self._measure(db)
         self._replica.preset(presets_of(db))
-        self._replica.note(_SEQ, f"{place.xid} {place.seq}")
         self._replica.note(SHARED_ID, epoch.split("/")[2])
         self._replica.note(_EPOCH, epoch)
-
-
 
     def _files_after(self, db: Rows, last: int) -> list[tuple[int, str]]:
         rows = db.execute("SELECT id, file FROM entries WHERE id > %s ORDER BY id LIMIT 20000", (last,))
