@@ -17,12 +17,12 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import psutil
+from benchmarks._cluster_judge import Harm
 from tests.support.asker import Asker
 from tests.support.fault_proxy import FaultProxy
 from tests.support.object_server import KEYS, ObjectServer
@@ -32,28 +32,13 @@ from tests.support.served import Served
 from tests.support.waiting import eventually
 from tests.support.worker_processes import worker_processes
 
-__all__ = ["FAULTS", "Bed", "Harm", "Head"]
+__all__ = ["FAULTS", "Bed", "Fault", "Head"]
 
 _LIMITS = {"heartbeat_s": 0.5, "missed_heartbeats": 8, "restart_backoff_s": 0.1, "restart_backoff_max_s": 2.0,
            "max_attempts": 4, "max_restarts": 1000, "breaker_max_s": 5.0, "poison_after": 20}  # fmt: skip
 """Workers are killed all the time here: a request that meets several is no poison."""
 START_S = 120.0
 """In which a head is up again, on a machine that does much else."""
-
-
-@dataclass(slots=True)
-class Harm:
-    """A fault that was done."""
-
-    what: str
-    heads: tuple[str, ...]
-    """Whose requests it can touch."""
-    began: float
-    over: float = float("inf")
-
-    def touches(self, heads: tuple[str, ...], since: float, until: float, settling_s: float = 3.0) -> bool:
-        """Whether a request to one of these in this time may have met it, or what it left for a moment."""
-        return bool({*heads} & {*self.heads}) and self.began <= until and self.over + settling_s >= since
 
 
 class Head:

@@ -10,12 +10,11 @@ import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks._cluster_bed import Harm
-
-__all__ = ["Judge", "Kept", "events_of"]
+__all__ = ["Harm", "Judge", "Kept", "events_of"]
 
 Event = dict[str, Any]
 Recipe = tuple[str, int]
@@ -24,6 +23,21 @@ HEARD_S = 1.0
 _BY_FAULTS = {"worker_died", "worker_failed", "storage", "expired", "busy", "closed", "timeout", "disconnected"}
 """Codes that a request may be answered with while something is broken."""
 _HISTORY = 14
+
+
+@dataclass(slots=True)
+class Harm:
+    """A fault that was done."""
+
+    what: str
+    heads: tuple[str, ...]
+    """Whose requests it can touch."""
+    began: float
+    over: float = float("inf")
+
+    def touches(self, heads: tuple[str, ...], since: float, until: float, settling_s: float = 3.0) -> bool:
+        """Whether a request to one of these in this time may have met it, or what it left for a moment."""
+        return bool({*heads} & {*self.heads}) and self.began <= until and self.over + settling_s >= since
 
 
 def events_of(journals: Iterable[Path]) -> list[Event]:
@@ -60,6 +74,8 @@ class Judge:
         self.asked: dict[tuple[str, str], Event] = {}
         self.ends: list[Event] = []
         self.recipes: dict[str, Recipe] = {}
+        self.durable: dict[str, int | None] = {}
+        """Durable requests that had a result, and its entry."""
         self._began = min((event["t"] for event in events), default=0.0)
 
     def judge(self) -> None:
@@ -94,9 +110,12 @@ class Judge:
         }
         return f"  {event['t'] - self._began:8.2f}  {event['e']}: " + ", ".join(f"{k} {v}" for k, v in told.items())
 
-    def harmed(self, heads: tuple[str, ...], since: float, until: float, settling_s: float = 5.0) -> bool:
+    def harmed(
+        self, heads: tuple[str, ...], since: float, until: float, settling_s: float = 5.0, what: str = ""
+    ) -> bool:
+        """Whether a request in this time may have met a fault, or what it left for a while; a certain one: ``what``."""
         heads = ("a", "b") if "any" in heads else heads  # whichever it was
-        return any(harm.touches(heads, since, until, settling_s) for harm in self.harms)
+        return any(harm.touches(heads, since, until, settling_s) for harm in self.harms if what in harm.what)
 
     # -- each request has one answer, or a clear error
 
@@ -141,6 +160,10 @@ class Judge:
     def _answer(self, event: Event) -> None:
         since, until = event["asked"], event["t"]
         if event["type"] == "result":
+            if event["kind"] == "durable":
+                before = self.durable.setdefault(event["id"], event["entry"])
+                if before != event["entry"]:
+                    self.violate(f"the durable {event['id']} had two results", request=event["id"])
             self.counts[f"answered: {event.get('how', 'removed')}"] += 1
             self.counts["not kept"] += bool(event.get("kept_not"))
             if event.get("broken"):
@@ -153,6 +176,8 @@ class Judge:
         if event["kind"] in ("remove",) and code == "not_found":
             return  # it was removed by an attempt whose answer was lost, or the head has yet to hear of it
         told = f"{event['id']} ({event['kind']}) got {code}: {event.get('message', '')}"
+        if code == "worker_start" and self.harmed((event["head"],), since, until, 30.0, "Ray's head lost"):
+            return  # no head can start a worker while there is no cluster, and one that is new has none
         if code not in _BY_FAULTS:
             self.violate(told, request=event["id"])
         elif code == "storage" and event["kind"] not in ("remove", "durable"):

@@ -138,6 +138,25 @@ def asked_again(bed: Bed, judge: Judge, kept: Kept, most: int = 150) -> None:
                     judge.violate(f"at the end head {head.name} gives other bytes for entry {entry}", entry=entry)
 
 
+def jobs_agree(bed: Bed, judge: Judge) -> Iterator[str]:
+    """Every head tells of every durable request that was answered what its caller was told, and none is left undone."""
+    for head in bed.heads.values():
+        with Asker(head.endpoint) as ask:
+            try:
+                eventually(lambda ask=ask: not ask.ask("jobs", states=["pending", "running"])["jobs"], "done", 60.0)
+            except AssertionError:
+                yield f"jobs are left undone at head {head.name}"
+            for request, told in judge.durable.items():
+                ask.send("job", f"about-{request}", target=request)
+                final = ask.final(f"about-{request}")
+                found = final.get("body") or {"state": final["error"]["code"], "metadata": None}
+                judge.counts["durable requests asked after"] += 1
+                entry = (found["metadata"] or {}).get("entry_id")
+                if found["state"] != "done" or entry != told:
+                    said = f"head {head.name} says that {request} is {found['state']}, entry {entry}"
+                    judge.violate(f"at the end {said}; its caller got entry {told}", request=request)
+
+
 def rows_of(bed: Bed) -> Kept:
     with psycopg.connect(bed.database(), options="-c search_path=audio_pool") as db:
         rows = db.execute("SELECT id, prompt, metadata, sha256, seeded FROM entries").fetchall()
@@ -307,6 +326,8 @@ def run(seconds: float, seed: int, clients: int, pause_s: float, place: Path, *,
         judge.judge_kept(kept)
         wrong += replicas_agree(bed, kept)
         asked_again(bed, judge, kept)
+        if durable:
+            wrong += jobs_agree(bed, judge)
         wrong += [
             one
             for one in bed.ended
@@ -320,8 +341,8 @@ def run(seconds: float, seed: int, clients: int, pause_s: float, place: Path, *,
                 wrong.append(f"head {head.name} ended with {code} when it was told to end")
             head.served = None
         wrong += left_in_database(bed)
-        wrong += left_in_bucket(bed, rows_of(bed))
         wrong += verified(bed)
+        wrong += left_in_bucket(bed, rows_of(bed))
         wrong += grown(bed)
         lives = {f"lives of head {name}": head.lives for name, head in bed.heads.items()}
         ended = bed.ended

@@ -159,6 +159,18 @@ def test_what_is_killed_is_told_and_its_work_is_done(server: Served, client: Aud
     eventually(lambda: not running(process), "it outlives neither")
 
 
+def test_a_worker_of_this_machine_that_dies_takes_nothing_of_ray_along(server: Served, client: AudioClient) -> None:
+    children = psutil.Process(server.process.pid).children()
+    driver = next(one for one in children if "audio_pool.pool.launchers.ray_driver" in one.cmdline())
+    before = {name: one.incarnation for name, one in client.status().workers.items()}
+    server.workers()["master"].kill()
+    eventually(lambda: client.status().workers["master"].incarnation > before["master"], "it is started again")
+    up(client)
+    assert client.generate("a sound", force=True).path is not None
+    after = {name: one.incarnation for name, one in client.status().workers.items()}
+    assert running(driver) and after == before | {"master": after["master"]}
+
+
 def test_a_node_that_is_lost_in_a_flood_costs_nobody_an_answer(
     cluster: RayCluster, tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ with AudioPool.from_config(json.loads(sys.argv[1]), serve=True) as pool:
 """
 
 HEAVY = ("torch", "diffusers", "transformers", "librosa", "soundfile", "scipy", "soxr", "pyloudnorm",
-         "sentence_transformers", "audio_pool.worker.runner", "audio_pool.worker.mastering",
+         "sentence_transformers", "ssl", "http.client", "audio_pool.worker.runner", "audio_pool.worker.mastering",
          "obstore", "audio_pool.cache.objects.bucket", "audio_pool.cache.objects.upkeep",
          "psycopg", "psycopg_pool", "audio_pool.cache.postgres", "audio_pool.cache.postgres.store",
          "audio_pool.jobs.postgres", "audio_pool.jobs.bell")  # fmt: skip

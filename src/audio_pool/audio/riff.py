@@ -14,7 +14,6 @@ import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
-from xml.sax.saxutils import quoteattr
 
 from audio_pool.plain_tags import AIGC, LICENCE, SOFTWARE, SOURCE_TYPE, plain_tags
 
@@ -55,6 +54,10 @@ def append_chunks(path: Path, frames: int, rate: int, comment: str, loop: bool) 
         file.write(struct.pack("<I", size))
 
 
+# xml.sax.saxutils would bring ssl and http.client into every process
+_QUOTED = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
+
+
 def without_told(path: Path) -> bytes:
     """Return a file of ours up to the end of its samples."""
     data = path.read_bytes()
@@ -78,7 +81,7 @@ def _told(comment: str) -> bytes:
     body = b"".join(_chunk(name, text.encode() + b"\0") for name, text in info.items())
     parts = _chunk(b"LIST", b"INFO" + body)
     if term := tags.get(SOURCE_TYPE):
-        parts += _chunk(b"_PMX", _XMP.replace("{term}", quoteattr(term)).encode())
+        parts += _chunk(b"_PMX", _XMP.replace("{term}", f'"{term.translate(_QUOTED)}"').encode())
     return parts
 
 

@@ -21,13 +21,19 @@ from pathlib import Path
 
 from audio_pool.pool.process_tree import parent_of
 
-__all__ = ["MARK", "adopt_orphans", "adopts_orphans", "end_orphans"]
+__all__ = ["MARK", "adopt_orphans", "adopts_orphans", "end_orphans", "own"]
 
 log = logging.getLogger(__name__)
 
 MARK = "AUDIO_POOL_WORKER"
 """The environment variable that says whose descendant a process is: NAME:INCARNATION."""
+_OWN = "AUDIO_POOL_BESIDE"
 _SET_CHILD_SUBREAPER, _GET_CHILD_SUBREAPER = 36, 37
+
+
+def own() -> dict[str, str]:
+    """Return what is in the environment of a process that this one starts for itself, in a group of its own."""
+    return {_OWN: str(os.getpid())}
 
 
 def adopt_orphans() -> None:
@@ -54,7 +60,8 @@ def end_orphans(workers: Collection[int], living: Collection[str], within_s: flo
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         # an orphan's own children come to us once it has ended: so again, until none is left
-        found = [pid for pid in _children() if pid not in workers and not _is_of(pid, living)]
+        spared = [f"{MARK}={mark}".encode() for mark in living] + [f"{_OWN}={os.getpid()}".encode()]
+        found = [pid for pid in _children() if pid not in workers and not _has_any(pid, spared)]
         if not found:
             break
         for pid in found:
@@ -81,9 +88,9 @@ def _children() -> list[int]:
     return found
 
 
-def _is_of(pid: int, living: Collection[str]) -> bool:
+def _has_any(pid: int, marks: Collection[bytes]) -> bool:
     try:
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
-    return any(f"{MARK}={mark}".encode() in variables for mark in living)
+    return any(mark in variables for mark in marks)

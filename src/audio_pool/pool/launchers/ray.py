@@ -35,6 +35,7 @@ from audio_pool.pool.launchers.ray_messages import (
     Placed,
     Spawn,
 )
+from audio_pool.pool.orphans import own
 from audio_pool.pool.supervisor import exit_reason
 from audio_pool.scheduler import events
 
@@ -169,7 +170,7 @@ class RayLauncher:
                     stdout=file,
                     stderr=file,
                     pass_fds=[alive, theirs.fileno()],
-                    env={"RAY_USAGE_STATS_ENABLED": "0", **os.environ},
+                    env={"RAY_USAGE_STATS_ENABLED": "0", **os.environ, **own()},
                     process_group=0,
                 )
             with self._lock:
@@ -198,7 +199,7 @@ class RayLauncher:
         try:
             with self._log.open("rb") as file:
                 file.seek(max(0, self._log.stat().st_size - _LAST_BYTES))
-                lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+                lines = [line for line in file.read().decode(errors="replace").splitlines() if _says(line)]
         except OSError:
             return ""
         return f"; its last line: {lines[-1][:300]}" if lines else ""
@@ -233,3 +234,8 @@ class RayLauncher:
             told = self._bringing.pop(number, None)
         if told is not None:
             told(place)
+
+
+def _says(line: str) -> bool:
+    """Return False for what Ray's library writes when it crashes: addresses on the stack, and states."""
+    return bool(line.strip()) and "[0x" not in line and "[state-dump]" not in line
