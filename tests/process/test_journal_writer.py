@@ -108,11 +108,11 @@ def test_a_journal_that_cannot_be_opened_says_so_and_is_opened_later(tmp_path: P
 
 
 def test_a_journal_that_was_taken_away_is_begun_anew(desk: Desk, tmp_path: Path) -> None:
-    assert desk.run(lambda journal: journal.add(record("a"), 1)) is None
+    assert isinstance(desk.run(lambda journal: journal.add(record("a"), 1)), JobRecord)
     os.rename(tmp_path / "jobs", tmp_path / "elsewhere")
     assert isinstance(desk.run(lambda journal: journal.add(record("b"), 1)), StorageError)
-    assert desk.run(lambda journal: journal.add(record("c"), 1)) is None
-    assert desk.run(lambda journal: journal.finish(record("a"), outcome())) is None, "known or not"
+    assert isinstance(desk.run(lambda journal: journal.add(record("c"), 1)), JobRecord)
+    assert desk.run(lambda journal: journal.finish(record("a"), outcome())) is True, "known or not"
     assert desk.run(lambda journal: journal.totals())[0] == 2
 
 
