@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "config.*", "telemetry", "numbers", "claims", "roots", "replacement", "inscription", "library", "library_api",
         "stock", "candidates", "explanation", "origin", "object_settings", "heard",
         "init_audio", "tracing", "trace_record", "plain_mapping", "reports", "craft", "staffing", "residents",
-        "plain_tags", "source_type", "scene", "presets",
+        "plain_tags", "source_type", "scene", "presets", "finding",
     ),
     ("gpu", "audio", "audio.*", "prompts", "prompts.*", "transport", "transport.*", "models", "models.*",
      "signing", "signing.*"),
