@@ -64,8 +64,9 @@ class Pair:
         options = ("--keys", str(self.keys)) if self.keys else ()
         for name in names:
             cache = {"store": self.url, "store_connect_s": 2.0, "store_timeout_s": 10.0}
+            jobs = {"dir": str(self.place / "jobs"), "lease_s": 4.0}
             bind = self.addresses[name]
-            self.heads[name] = Served(self.place / name, *options, bind=bind, brings=("stage",), cache=cache)
+            self.heads[name] = Served(self.place / name, *options, bind=bind, brings=("stage",), cache=cache, jobs=jobs)
         for name in names:
             self.heads[name].ready()
 
@@ -199,6 +200,29 @@ def test_a_head_that_is_killed_loses_no_request(pair: Pair) -> None:
         eventually(lambda: flood.all_at("b"), "all of them are at the other")
         flood.answered(20)
     flood.check(begun_again=1)
+    pair.start("a")
+
+
+def test_durable_requests_submitted_through_one_head_are_waited_for_through_the_other(pair: Pair) -> None:
+    name, gate = f"durable{next(_numbers)}", pair.place / "gate"
+    prompts = {f"{name}-{number}": f"hold {gate} {name} {number}" for number in range(6)}
+    with (
+        AudioClient(pair.both, keys=pair.keys, order="given", timeout_s=PATIENCE_S) as client,
+        AudioClient(pair.addresses["b"], keys=pair.keys, timeout_s=PATIENCE_S) as other,
+    ):
+        waiting = [client.submit(prompt, durable=True, request_id=one, seed=3) for one, prompt in prompts.items()]
+        eventually(lambda: {job.request_id for job in other.jobs().jobs} >= set(prompts), "all are written down")
+        assert pair.name_of(client.address) == "a" and not any(one.done() for one in waiting)
+        pair.heads["a"].process.kill()
+        pair.heads["a"].wait()
+        gate.touch()
+        for pending, request_id in zip(waiting, prompts, strict=True):
+            sound = pending.result(PATIENCE_S)
+            assert sound.request_id == request_id
+            assert other.fetch(request_id, delivery="inline").data == Path(sound.path).read_bytes()
+        assert pair.name_of(client.address) == "b"
+        made = Counter(line for line in pair.diary() if line in prompts.values())
+        assert set(made) == set(prompts.values()) and sum(made.values()) <= len(prompts) + 2, "but what was in hand"
     pair.start("a")
 
 
