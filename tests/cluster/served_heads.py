@@ -7,13 +7,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
+from tests.support.fault_proxy import FaultProxy
 from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S
 
 from audio_pool import AudioClient
 
-__all__ = ["ServedHeads", "asking"]
+__all__ = ["ServedHeads", "asking", "freeze", "thaw", "through"]
 
 LONG_S = 300.0
 """A lease that does not end by itself while a test lasts, however busy the machine is."""
@@ -22,6 +24,29 @@ LONG_S = 300.0
 def asking(head: Served, **options: Any) -> AudioClient:
     """A client of this head alone."""
     return AudioClient(head.bind, timeout_s=PATIENCE_S, **options)
+
+
+def freeze(head: Served) -> None:
+    """Have a head stand still, as its machine would: its workers, too."""
+    for process in _processes(head):
+        process.suspend()
+
+
+def thaw(head: Served) -> None:
+    """Have it go on."""
+    for process in _processes(head):
+        process.resume()
+
+
+def _processes(head: Served) -> list[psutil.Process]:
+    server = psutil.Process(head.process.pid)
+    return [server, *server.children(recursive=True)]
+
+
+def through(proxy: FaultProxy, url: str) -> str:
+    """Return the address of a database as it is reached through a proxy."""
+    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    return f"postgresql://ap@{proxy.address[0]}:{proxy.address[1]}/{name}"
 
 
 class ServedHeads(contextlib.ExitStack):

@@ -8,10 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-import psycopg
 import pytest
-from tests.cluster.served_heads import ServedHeads, asking
+from tests.cluster.served_heads import ServedHeads, asking, freeze, thaw, through
 from tests.support.fault_proxy import FaultProxy
 from tests.support.postgres import PostgresServer
 from tests.support.served import Served
@@ -48,17 +46,6 @@ def in_state(client: AudioClient, name: str, state: str) -> None:
 
 def made_by(head: Served, prompt: str) -> None:
     eventually(lambda: prompt in head.diary(), "it is being made there")
-
-
-def freeze(head: Served) -> None:
-    """As a machine that stands still does: its workers, too."""
-    for process in [psutil.Process(head.process.pid), *psutil.Process(head.process.pid).children(recursive=True)]:
-        process.suspend()
-
-
-def thaw(head: Served) -> None:
-    for process in [psutil.Process(head.process.pid), *psutil.Process(head.process.pid).children(recursive=True)]:
-        process.resume()
 
 
 def results(heads: ServedHeads) -> set[str]:
@@ -152,11 +139,6 @@ def proxy(postgres: PostgresServer) -> Iterator[FaultProxy]:
     found = FaultProxy(str(postgres.place), postgres.port)
     yield found
     found.close()
-
-
-def through(proxy: FaultProxy, url: str) -> str:
-    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
-    return f"postgresql://ap@{proxy.address[0]}:{proxy.address[1]}/{name}"
 
 
 @pytest.mark.parametrize("how", ["gone", "cut"])

@@ -210,6 +210,16 @@ def test_who_wants_no_more_of_a_job_ends_it_or_has_its_head_told(journals: Journ
     assert not anew.cancelled and anew.attempt == 3 and anew.lives == 0
 
 
+def test_what_is_too_late_is_taken_by_a_head_without_room(journals: Journals) -> None:
+    """Somebody has to tell its client."""
+    a = journals.head("a")
+    for name, deadline_at in (("late", a.now() - 1.0), ("in time", a.now() + 1000.0), ("whenever", None)):
+        with a.transaction():
+            assert a.add(structs.replace(record(name), deadline_at=deadline_at), 1, take=False) is not None
+    assert not look(a, -1).taken, "it takes no more of any kind"
+    assert [one.request_id for one in look(a, 0).taken] == ["late"]
+
+
 def test_the_end_of_a_watched_job_is_seen_and_that_it_is_gone(journals: Journals) -> None:
     a, b = journals.head("a"), journals.head("b")
     job = add(a)

@@ -433,6 +433,7 @@ def test_results_wait_for_their_time_and_ids_are_free_again(tmp_path: Path) -> N
         assert asking.generate("tone anew", durable=True, request_id="brief").path
 
 
+@pytest.mark.sqlite
 def test_a_journal_that_takes_no_writes_costs_durable_requests_alone(tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file in the way")
@@ -449,6 +450,7 @@ def test_a_journal_that_takes_no_writes_costs_durable_requests_alone(tmp_path: P
         assert asking.generate("tone kept", durable=True, request_id="kept").path
 
 
+@pytest.mark.sqlite
 def test_a_disk_that_fills_up_costs_durable_requests_alone(tmp_path: Path) -> None:
     """The limit of a file's size stands for the disk: no write of the server's succeeds beyond it."""
     gate = tmp_path / "gate"
@@ -499,6 +501,7 @@ def test_what_was_accepted_is_known_to_the_next_server(tmp_path: Path) -> None:
     server.close()
 
 
+@pytest.mark.sqlite
 def test_a_job_whose_journal_is_gone_ends_at_once(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     server = Served(tmp_path).ready()
@@ -509,6 +512,7 @@ def test_a_job_whose_journal_is_gone_ends_at_once(tmp_path: Path) -> None:
             pending.result(PATIENCE_S)
 
 
+@pytest.mark.sqlite
 def test_two_servers_do_not_share_a_journal(tmp_path: Path) -> None:
     jobs = {"dir": str(tmp_path / "jobs")}
     with (

@@ -89,6 +89,7 @@ class Journal(Protocol):
         """Take up to ``room`` jobs in hand that nobody has; tell what became of others. Nothing where nobody shares it.
 
         Args:
+            room: 0: only what is too late, which has to be told to somebody; less: nothing.
             mine: the attempts of the jobs that this head believes to have in hand, by number.
             watched: numbers of jobs whose end somebody waits for here.
         """

@@ -48,6 +48,11 @@ _LATE = _TAKE.format(
     "FOR UPDATE SKIP LOCKED"
 )
 
+_THERE = (
+    f"SELECT EXISTS (SELECT 1 FROM jobs WHERE {_FREE}), "
+    f"EXISTS (SELECT 1 FROM jobs WHERE {_FREE} AND deadline_at <= %(now)s)"
+)
+
 _encode = msgspec.msgpack.Encoder().encode
 _REQUEST = msgspec.msgpack.Decoder(AudioRequest)
 _METADATA = msgspec.msgpack.Decoder(SoundMetadata)
@@ -135,7 +140,7 @@ class PostgresJournal:
                 _encode(record.request),
                 record.body,
                 record.rights,
-                get_args(Priority).index(record.request.priority),
+                _turn(record)[0],
                 record.created_at,
                 record.deadline_at,
                 size_bytes,
@@ -176,14 +181,24 @@ class PostgresJournal:
             # taken by a transaction whose end was never heard of here
             taken = self._records(self._read(f"SELECT {_COLUMNS} FROM jobs WHERE id = ANY(%s)", (strays,)))
         more = False
-        if room > 0 and self._takes():
-            values = {"head": self._head, "now": self.now(), "strange": list(self._strange), "most": room}
-            found = self._read(_NEXT, values)
-            more = len(found) == room
-            taken += self._records([*found, *self._read(_LATE, {**values, "most": _LATE_AT_ONCE})])
+        if room >= 0:
+            rows = self._free(room)
+            more = 0 < room <= len(rows)
+            taken += sorted(self._records(rows), key=_turn)  # an UPDATE returns rows as it pleases
             held.update((one.number, Held(one.attempt, one.cancelled)) for one in taken)
         ended, gone = self._become_of(watched) if watched else ([], [])
         return Look(held=held, again=again, taken=taken, ended=ended, gone=gone, more=more)
+
+    def _free(self, room: int) -> list[Any]:  # opaque: rows of _COLUMNS
+        """Take in hand what nobody has: as many as there is room for, the first ones; and what is too late anyway."""
+        values = {"head": self._head, "now": self.now(), "strange": list(self._strange), "most": room}
+        ((ready, late),) = self._read(_THERE, values)  # so that a look that finds nothing writes nothing
+        found: list[Any] = []
+        if ready and room and self._takes():
+            found += self._read(_NEXT, values)
+        if late and self._takes():
+            found += self._read(_LATE, {**values, "most": _LATE_AT_ONCE})
+        return found
 
     def _in_hand(self) -> dict[int, Held]:
         """Return what this head has."""
@@ -376,6 +391,11 @@ def mark_made(db: Rows, record: JobRecord, entry_id: int) -> bool:
         (entry_id, *_fence(record)),
     )
     return done.fetchone() is not None
+
+
+def _turn(record: JobRecord) -> tuple[int, int]:
+    """Return what says which of two jobs is taken first: the lesser one."""
+    return get_args(Priority).index(record.request.priority), record.number
 
 
 def _fence(record: JobRecord) -> tuple[int, int, str]:

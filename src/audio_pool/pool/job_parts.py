@@ -88,7 +88,7 @@ def keep_jobs(
             open_journal=lambda: SqliteJournal(config.jobs_dir),
             journal_exists=(config.jobs_dir / FILE).exists(),
         )  # fmt: skip
-    rest.callback(jobs.journal.close)
+        rest.callback(jobs.journal.close)
     rest.callback(keeper.shutdown)
     return jobs
 
@@ -119,8 +119,9 @@ def _among_heads(
         places=lambda: sum(map(_places, workers())),
     )  # fmt: skip
     jobs.also_of = JobMarks(requests, mark_made).also_of
+    rest.callback(jobs.journal.close)
     bell = bell_class(database, head, lease_s, inbox.post, jobs.rung)
-    rest.callback(bell.stop)
+    rest.callback(bell.stop)  # before the head leaves, or it would be there again
     bell.start()
     return jobs
 

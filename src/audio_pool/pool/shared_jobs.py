@@ -157,7 +157,7 @@ class SharedJobs:
             self._look_again = True
             return
         self._looking, self._look_again = True, False
-        room = self.room()
+        room = -1 if self._draining() else self.room()
         mine = {number: job.record.attempt for number, job in self._mine.items()}
         watched, self._heard = self._heard & self._watched.keys(), set()
         self._journal.order(
@@ -168,7 +168,7 @@ class SharedJobs:
         self._looking = False
         if isinstance(answer, AudioPoolError):  # the next look comes by itself
             return
-        self._more = answer.more or not room
+        self._more = answer.more or room <= 0
         for number, job in list(self._mine.items()):
             held = answer.held.get(number)
             if held is not None and number in answer.again:
