@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 from tests.cluster.heads import Heads, finds, keep
 from tests.cluster.test_jobs_journal import Journals, add, journals, look
 from tests.support.cache_sounds import sound
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 
+from audio_pool.cache.entry import Entry
 from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.errors import Cancelled
 from audio_pool.jobs.postgres import mark_made
@@ -131,3 +133,29 @@ def test_a_sound_that_is_kept_already_makes_the_job_too(cache: SoundCache, journ
     assert told(journals) == [("a", 0, True)], "what is not there any more cannot be taken for it"
     journals.end_lease("one")
     assert [record.entry_id for record in look(two, 5).taken] == [0]
+
+
+def test_whoever_puts_a_head_out_waits_for_the_sound_that_it_is_keeping(cache: SoundCache, journals: Journals) -> None:
+    one, two = journals.head("one"), journals.head("two")
+    (job,) = jobs_of(add(one, "a"))
+    also, marked, go_on = also_of(job), threading.Event(), threading.Event()
+    assert also is not None
+
+    def and_stand_still(db: Any, entry_id: int) -> None:
+        also(db, entry_id)
+        marked.set()
+        go_on.wait(PATIENCE_S)
+
+    kept: list[Entry] = []
+    made = sound(cache.incoming, "rain")
+    keeping = threading.Thread(target=lambda: kept.append(cache.put(made, {}, also=and_stand_still)))
+    keeping.start()
+    assert marked.wait(PATIENCE_S)
+    ending = threading.Thread(target=journals.end_lease, args=("one",))
+    ending.start()
+    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE jobs SET head%%'"
+    eventually(lambda: journals.database.read(waits), "who puts the head out waits")
+    go_on.set()
+    keeping.join(PATIENCE_S)
+    ending.join(PATIENCE_S)
+    assert [record.entry_id for record in look(two, 5).taken] == [kept[0].id]

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from tests.cluster.served_heads import ServedHeads, asking
 from tests.support.object_server import KEYS, ObjectServer, served
+from tests.support.postgres import PostgresServer, StandbyServer, postgres_programs
 from tests.support.waiting import PATIENCE_S, eventually
 
 from audio_pool import AudioClient
-from audio_pool.errors import AudioPoolError
+from audio_pool.errors import AudioPoolError, NotFound
 
 NO_ENDS = (
     "CREATE FUNCTION no_end() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
@@ -149,3 +150,50 @@ def test_a_job_does_not_end_while_its_sound_could_not_be_handed_out_by_others(
         told = other.job("away", wait_s=PATIENCE_S)
         assert told.state == "done" and Path(told.path or "").is_file()
     assert len(server.keys(place, "jobs/") - {"jobs/clock"}) == 1
+
+
+def test_the_object_of_a_job_goes_when_the_job_is_forgotten(
+    apart: tuple[ServedHeads, Any], server: ObjectServer, tmp_path: Path
+) -> None:
+    heads, place = apart
+    one = heads.start("one", jobs={"dir": str(tmp_path / "jobs_one"), "result_ttl_s": 1.0}).ready()
+    with asking(one) as client:
+        kept = client.generate("tone short", durable=True, request_id="short")
+        eventually(lambda: not server.keys(place, "jobs/") - {"jobs/clock"}, "its object is gone")
+        eventually(lambda: not Path(kept.path).exists(), "and its copy")
+        with pytest.raises(NotFound):
+            client.job("short")
+
+
+def test_no_job_is_lost_or_done_twice_when_the_database_fails_over_to_a_synchronous_standby(tmp_path: Path) -> None:
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("there is no PostgreSQL: apt-get install postgresql, or AUDIO_POOL_POSTGRES=FOLDER")
+    with (
+        PostgresServer(programs) as primary,
+        StandbyServer(primary) as standby,
+        ServedHeads(standby.either(), tmp_path, lease_s=5.0) as heads,
+    ):
+        standby.synchronous()
+        one, two = heads.start("one").ready(), heads.start("two").ready()
+        heads.count_ends()
+        gate = tmp_path / "gate"
+        with asking(one) as client, asking(two) as other:
+            done = client.generate("tone before", durable=True, request_id="before")
+            pending = client.submit(f"hold {gate}", durable=True, request_id="across", force=True)
+            eventually(lambda: len(heads.diary()) == 2, "it is under way")
+            primary.stop(signal.SIGQUIT)
+            standby.promote()
+            gate.touch()
+            assert pending.result(PATIENCE_S).path
+            assert eventually(lambda: job_of(other, "across"), "the other head tells of it") == "done"
+            assert other.job("before").path == done.path
+        assert heads.rows("SELECT request_id, state FROM jobs ORDER BY id") == [("before", "done"), ("across", "done")]
+        assert heads.rows("SELECT request_id, state FROM ends") == [("before", "done"), ("across", "done")]
+
+
+def job_of(client: AudioClient, name: str) -> str:
+    with contextlib.suppress(AudioPoolError):
+        found = client.job(name)
+        return found.state if found.finished_at is not None else ""
+    return ""
