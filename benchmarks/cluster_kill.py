@@ -11,6 +11,7 @@ held against the rules at the end:
 - what was acknowledged as kept is there at the end, byte by byte; a recipe with a seed is one entry on all heads;
 - a removed sound is not offered by the head that removed it, nor by another a second later;
 - files are whole; no row, object, process, descriptor or memory is left over; ``cache verify`` finds nothing;
+- a durable request has one result, which every head tells; none is left undone;
 - both heads are well soon after the last fault.
 
 Exit code: 0 where all of it held, else 1, with the history of each violation.
@@ -368,12 +369,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the dice")
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--pause", type=float, default=0.3, metavar="S", help="mean between two requests of a client")
-    parser.add_argument("--durable", action="store_true", help="durable requests, too")
+    parser.add_argument("--plain", action="store_true", help="without durable requests")
     parser.add_argument("--keep", type=Path, help="work in this new folder, and leave it there")
     asked = parser.parse_args(arguments)
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # and takes along what it has started
-    how = {"durable": asked.durable, "lose_ray": asked.seconds >= 300.0}
+    how = {"durable": not asked.plain, "lose_ray": asked.seconds >= 300.0}
     if asked.keep:
         asked.keep.mkdir(parents=True)
         return run(asked.seconds, asked.seed, asked.clients, asked.pause, asked.keep, **how)
