@@ -22,6 +22,9 @@ HEARD_S = 1.0
 """In which a removal is known on every head."""
 _BY_FAULTS = {"worker_died", "worker_failed", "storage", "expired", "busy", "closed", "timeout", "disconnected"}
 """Codes that a request may be answered with while something is broken."""
+_LATE = {"expired", "timeout"}
+_RESTARTS_S = 30.0
+"""A request may wait for so long for workers to be up again after a fault, on a machine that does much else."""
 _HISTORY = 14
 
 
@@ -182,7 +185,7 @@ class Judge:
             self.violate(told, request=event["id"])
         elif code == "storage" and event["kind"] not in ("remove", "durable"):
             self.violate(f"{told}; a sound is made whatever is broken", request=event["id"])
-        elif not self.harmed((event["head"],), since, until):
+        elif not self.harmed((event["head"],), since, until, _RESTARTS_S if code in _LATE else 5.0):
             self.violate(f"{told}; nothing was broken", request=event["id"])
 
     # -- a recipe is one sound, the same bytes everywhere
