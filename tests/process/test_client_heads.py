@@ -13,13 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 from tests.support.waiting import PATIENCE_S, eventually
 
+from audio_pool.client import heads
 from audio_pool.client.async_client import AsyncAudioClient
 from audio_pool.client.client import AudioClient
 from audio_pool.errors import AudioPoolError, Cancelled, Disconnected
 from audio_pool.results import AudioResult
+from audio_pool.transport.sockets import router
 
 SCRIPT = Path(__file__).with_name("scripted_server.py")
 
@@ -126,7 +129,8 @@ def test_what_is_held_when_its_server_dies_is_asked_of_the_next_or_ends_as_its_c
 def test_a_server_that_hangs_up_is_passed_over_and_not_asked_in_a_tight_loop(servers: list[Server]) -> None:
     hangs_up = HangsUp()
     try:
-        with AudioClient([hangs_up.address, servers[0].address], order="given") as client:
+        # zmq takes the first for no address
+        with AudioClient(["tcp://*:5", hangs_up.address, servers[0].address], order="given") as client:
             assert client.health(timeout_s=PATIENCE_S).state == "ready"
             assert client.address == servers[0].address
         with AudioClient([hangs_up.address, "ipc:///nowhere/s"]) as client:
@@ -140,6 +144,28 @@ def test_a_server_that_hangs_up_is_passed_over_and_not_asked_in_a_tight_loop(ser
             assert len(os.listdir("/proc/self/fd")) < descriptors + 20, "no socket is left behind"
     finally:
         hangs_up.close()
+
+
+def test_a_server_that_hangs_is_left_though_zmq_goes_on_answering_for_it(
+    servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "PROBE_S", 0.2)
+    monkeypatch.setattr(heads, "SILENT_S", 1.0)
+    hung = router("tcp://127.0.0.1:*")  # greets, and nobody reads
+    try:
+        with AudioClient([hung.endpoint, servers[0].address], order="given", timeout_s=PATIENCE_S) as client:
+            assert client.generate("rain").metadata.prompt == "rain"
+            assert client.address == servers[0].address
+            held = client.submit("silence")
+            eventually(lambda: client.status().clients["held"] == 1, "it is held")
+            time.sleep(1.5)
+            assert not held.done() and client.address == servers[0].address, "who says that it lives may take long"
+        asked = set()
+        while (frames := hung.receive()) is not None:
+            asked.add(msgpack.unpackb(frames[1])["type"])
+        assert asked == {"generate", "health"}
+    finally:
+        hung.close()
 
 
 def test_a_closed_client_ends_what_it_has_and_leaves_its_servers(servers: list[Server]) -> None:

@@ -42,12 +42,15 @@ def test_one_address_or_several(given: str | list[str], found: tuple[str, ...]) 
         (f"{A},tcp://b:*", "tcp://HOST:PORT"),
         (f"{A},tcp://b", "tcp://HOST:PORT"),
         ([A, 5], "allowed are texts"),
-        (f"{A},ipc:///{'x' * 120}", "longer than 107"),
+        (f"{A},ipc:///{'x' * 120}", "107 at most"),
+        (f"{A},tcp://ho st:5", "ho st"),
+        (f"{A},tcp://host:99999", "65535"),
+        (f"{A},inproc://x", "inproc"),
         (",".join(f"tcp://a:{port}" for port in range(1, 66)), "64 at most"),
     ],
 )
 def test_nonsense_is_refused_with_what_is_allowed(given: str | list[str], told: str) -> None:
-    with pytest.raises(InvalidConfig, match=r"allowed|longer|once") as raised:
+    with pytest.raises(InvalidConfig, match=r"allowed|once") as raised:
         parse_addresses(given)
     assert told in str(raised.value)
 

@@ -45,6 +45,7 @@ class Head:
         return self.flush()
 
     def flush(self) -> Head:
+        self.moving.settle()
         while self.outbox:
             self.got.append(msgpack.unpackb(self.outbox.popleft()[0]))
         while (waiting := self.moving.next_for(self)) is not None:
@@ -110,7 +111,7 @@ def test_a_head_that_is_stopping_finishes_what_it_has_and_what_it_will_not_begin
     first = Head(asked, "a").come()
     first.close("refused")
     assert first.stopping and not refused.done()
-    asked.moving and asked.moving.left()
+    asked.moving.left()
     second = Head(asked, "b").come()
     assert [one["request_id"] for one in second.got if one["type"] == "generate"] == ["refused"]
     first.say("begun")
@@ -219,6 +220,8 @@ def test_a_request_that_was_cancelled_is_not_begun_anew_by_the_next_head() -> No
     asked = session()
     one, unsent = submit(asked, "one"), submit(asked, "unsent")
     asked.cancel("unsent")
+    assert not unsent.done(), "who cancels does not run what waits for the end"
+    asked.moving.settle()
     assert isinstance(unsent.exception(0), Cancelled)
     first = Head(asked, "a").come()
     asked.cancel("one")
@@ -303,6 +306,7 @@ def test_every_request_has_exactly_one_end_and_no_head_gets_it_twice(steps: list
                     break
         elif what == "cancel":
             asked.cancel(name)
+            asked.moving.settle()
         elif what == "expire":
             asked.expire(now)
         elif what in ("known", "unknown") and current is not None:

@@ -21,6 +21,8 @@ Addresses = str | Sequence[str] | None
 _MOST = 64
 _COMMA = re.compile(r"\s*,\s*(?=(?:ipc|tcp|inproc)://)")
 """Before another address only: the path of a socket may have a comma."""
+_UNWRITABLE = re.compile(r"[\s\x00-\x1f]")
+"""What zmq takes for no address at all."""
 
 
 def parse_addresses(given: Addresses) -> tuple[str, ...]:
@@ -54,9 +56,18 @@ def _check(address: str, *, alone: bool) -> None:
             "between them, e.g. tcp://10.0.0.5:5555,tcp://10.0.0.6:5555"
         )
     check_connect(address)
-    # one alone is refused by zmq, with its own words
-    if not alone and address.startswith("ipc://") and len(os.fsencode(address)) - 6 > MAX_IPC_PATH_BYTES:
-        raise InvalidConfig(f"endpoint: the path of {address!r} is longer than {MAX_IPC_PATH_BYTES} bytes")
+    if alone:  # zmq refuses it, with its own words
+        return
+    if address.startswith("inproc://"):
+        raise InvalidConfig(f"endpoint: given {address!r}, allowed among several are tcp://HOST:PORT and ipc://PATH")
+    if address.startswith("ipc://"):
+        if len(os.fsencode(address)) - len("ipc://") > MAX_IPC_PATH_BYTES:
+            raise InvalidConfig(
+                f"endpoint: the path of {address!r} has {len(os.fsencode(address)) - len('ipc://')} bytes, "
+                f"allowed are {MAX_IPC_PATH_BYTES} at most"
+            )
+    elif _UNWRITABLE.search(address) or int(address.rpartition(":")[2]) > 65_535:
+        raise InvalidConfig(f"endpoint: given {address!r}, allowed is tcp://HOST:PORT with a port up to 65535")
 
 
 def all_share_files(given: Addresses) -> bool:

@@ -18,7 +18,7 @@ from audio_pool.client.control import Frames
 from audio_pool.client.moving import Moving
 from audio_pool.client.roaming import Order, Roaming
 from audio_pool.client.session import ClientSession
-from audio_pool.errors import Refused
+from audio_pool.errors import InvalidConfig, Refused
 from audio_pool.transport.keys import ClientKeys
 
 __all__ = ["PROBE_S", "SILENT_S", "Heads", "connect"]
@@ -50,7 +50,8 @@ class _HeadConnection(Connection):
         self.silent = False
         self.heard_at = time.monotonic()
         """When something came last or, since nothing had to, was asked."""
-        self.probed = False
+        self.probed_at: float | None = None
+        """When it was asked whether it lives, and has said nothing since."""
         self.patient_until = self.heard_at + patience_s
         super().__init__(address, keys, session, watch)
         self.token = self._token()
@@ -59,7 +60,7 @@ class _HeadConnection(Connection):
         while (frames := self.channel.receive()) is not None:
             self._made()
             self.answers = True
-            self.heard_at, self.probed = time.monotonic(), False
+            self.heard_at, self.probed_at = time.monotonic(), None
             self._session.on_message(frames)
 
     def flush(self) -> tuple[bool, bool]:
@@ -72,6 +73,10 @@ class _HeadConnection(Connection):
             self.outbox.popleft()
         return sent, True
 
+    def doubted_at(self) -> float:
+        """When it has been silent for long enough to be asked whether it lives or, if it was, to be given up."""
+        return self.heard_at + PROBE_S if self.probed_at is None else self.probed_at + SILENT_S - PROBE_S
+
     def take(self, frames: Frames) -> bool:
         """Send a message; return False where there is no room for it now."""
         return self.channel.send(frames)
@@ -79,7 +84,7 @@ class _HeadConnection(Connection):
     def note(self, request_id: str) -> None:
         """Note a request that it has now; it is expected to say something from now on."""
         if not self.asked:
-            self.heard_at, self.probed = time.monotonic(), False
+            self.heard_at, self.probed_at = time.monotonic(), None
         self.asked[request_id] = None
 
     def _flush(self) -> None:
@@ -160,7 +165,7 @@ class Heads:
             times.append(self._current.patient_until)
         if self._full:
             times.append(time.monotonic() + _FULL_S)
-        times += [head.heard_at + (SILENT_S if head.probed else PROBE_S) for head in self._all() if head.asked]
+        times += [head.doubted_at() for head in self._all() if head.asked]
         return min((at for at in times if at is not None), default=None)
 
     def tend(self) -> None:
@@ -179,6 +184,7 @@ class Heads:
         return self._leaving if self._current is None else [*self._leaving, self._current]
 
     def _look(self, now: float) -> None:
+        self._moving.settle()
         for head in self._all():
             self._listen(head, now)
         for head in list(self._leaving):
@@ -190,8 +196,19 @@ class Heads:
         if self._current is None:
             address, self._try_at = self._roaming.choose(now)
             if self._try_at <= now:
-                patience_s = self._roaming.patience_s(address)
-                self._current = _HeadConnection(address, self._keys, self._session, self._watch, patience_s)
+                self._current = self._begun(address, now)
+
+    def _begun(self, address: str, now: float) -> _HeadConnection | None:
+        """Return the connection to a head, which is yet to be made; None: zmq takes it for no address."""
+        self._roaming.begun(address)
+        try:
+            return _HeadConnection(address, self._keys, self._session, self._watch, self._roaming.patience_s(address))
+        except InvalidConfig as exc:
+            self._roaming.failed(address, exc.message, now, leave=True)
+            self._try_at = self._roaming.choose(now)[1]
+            return None
+        finally:
+            self._session.trouble = self._roaming.trouble
 
     def _look_at(self, head: _HeadConnection, now: float) -> None:
         """See whether the head that is asked has come, or is to be left."""
@@ -208,13 +225,13 @@ class Heads:
 
     def _listen(self, head: _HeadConnection, now: float) -> None:
         """Ask a head that says nothing whether it lives, and give it up in the end."""
-        if not head.asked or head.ended:
+        if not head.asked or head.ended or now < head.doubted_at():
             return
-        if now >= head.heard_at + SILENT_S:
-            head.silent, head.ended = True, f"silent for {SILENT_S:g} s"
-        elif now >= head.heard_at + PROBE_S and not head.probed:
-            head.probed = True
+        if head.probed_at is None:  # also where it was this process that stood still: what came meanwhile has been read
+            head.probed_at = now
             self._moving.probe(head)
+        else:
+            head.silent, head.ended = True, f"silent for {SILENT_S:g} s"
 
     def _leave(self, head: _HeadConnection, now: float) -> None:
         """Ask this head nothing any more; one that is stopping finishes what it has."""

@@ -132,6 +132,7 @@ class Moving(Resumption):
         self._queue: deque[str] = deque()
         """Of those that nobody has; ids that have ended since are passed over."""
         self._current: Head | None = None
+        self._given_up: deque[str] = deque()
 
     def take(
         self, request_id: str, make: Callable[[str], Frames], kind: str, fate: Fate, on: Head | None = None
@@ -178,13 +179,21 @@ class Moving(Resumption):
             one.begun = True
 
     def stop(self, request_id: str) -> None:
-        """Have a request cancelled by whoever has it; where nobody has, it has ended."""
+        """Have a request cancelled by whoever has it; where nobody has, ``settle`` ends it."""
         one = self._asked.get(request_id)
         if one is None:
             return
         one.cancelled = True
         if not self.release(request_id) and not one.lost:
-            self._mover.end(request_id, Cancelled("cancelled by its caller"))
+            self._given_up.append(request_id)
+
+    def settle(self) -> None:
+        """End what was cancelled and nobody has: in the thread that delivers, as every end is."""
+        while self._given_up:
+            request_id = self._given_up.popleft()
+            one = self._asked.get(request_id)
+            if one is not None and one.cancelled and one.on is None and not one.lost:
+                self._mover.end(request_id, Cancelled("cancelled by its caller"))
 
     def release(self, request_id: str) -> bool:
         """Have the head that has a request stop it; False: none has."""

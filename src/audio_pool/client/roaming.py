@@ -63,6 +63,11 @@ class Roaming:
         """Return how long it may take until it has greeted: more after each failure, for it may just be slow."""
         return min(_MOST_PATIENCE_S, _FIRST_PATIENCE_S * 2.0 ** min(10, self._of(address).failures))
 
+    def begun(self, address: str) -> None:
+        """Note that a head is tried, for who waits in vain before more is known."""
+        one = self._of(address)
+        one.why = one.why or "no answer yet"
+
     def answered(self, address: str) -> None:
         """Note that a head answers."""
         one = self._of(address)

@@ -407,6 +407,9 @@ def dealer(
     Args:
         monitored: events of zmq.h that the channel's monitor tells, from before the first connection.
         private: to a ROUTER that is.
+
+    Raises:
+        InvalidConfig: the endpoint is none, or none that zmq takes.
     """
     check_connect(endpoint)
     socket = _socket(zmq.DEALER, high_water=high_water, max_bytes=0)
@@ -421,8 +424,13 @@ def dealer(
         socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
     monitor = Channel(socket.get_monitor_socket(monitored)) if monitored else None
-    socket.connect(endpoint)
-    return Channel(socket, monitor=monitor)
+    channel = Channel(socket, monitor=monitor)
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as exc:
+        channel.close()
+        raise InvalidConfig(f"endpoint: {endpoint!r} cannot be connected to: {exc.strerror}") from None
+    return channel
 
 
 def puller(
