@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
-_TESTS = _ROOT / "tests" / "cluster"
+_FOLDERS = (_ROOT / "tests" / "cluster", _ROOT / "tests" / "process")
 
 
 def _rows() -> list[list[str]]:
@@ -25,4 +25,5 @@ def test_each_failure_names_tests_that_there_are() -> None:
         named = re.findall(r"`(test_\w+)::(test_\w+)`", row[-1])
         assert named, row
         for file, test in named:
-            assert f"\ndef {test}(" in (_TESTS / f"{file}.py").read_text(), f"{file}::{test}"
+            texts = [path.read_text() for folder in _FOLDERS if (path := folder / f"{file}.py").exists()]
+            assert any(f"\ndef {test}(" in text for text in texts), f"{file}::{test}"
