@@ -103,13 +103,20 @@ class _Server:
     """``audio-pool serve`` in a process of its own."""
 
     def __init__(
-        self, place: str, credit: int = 2, text: str = "", module: Sequence[str] = (), source: str = ""
+        self,
+        place: str,
+        credit: int = 2,
+        text: str = "",
+        module: Sequence[str] = (),
+        source: str = "",
+        quiet: bool = False,
     ) -> None:
         """
         Args:
             text: of the configuration, in place of one worker's with this credit.
             module: what is run in place of the command line, with its own arguments.
             source: the folder of another version's package.
+            quiet: what it tells of faults that are meant is not shown.
         """
         self.endpoint = f"ipc://{place}/serve"
         config = Path(place) / "bench.toml"
@@ -121,7 +128,9 @@ class _Server:
         command = [sys.executable, "-m", *(module or ["audio_pool.cli"]), "serve", "--config", str(config)]
         command += ["--bind", self.endpoint, "--cache-dir", f"{place}/cache"]
         env = {**os.environ, "PYTHONPATH": source} if source else None
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if quiet else None, text=True, env=env
+        )
         self._context = zmq.Context()
 
     def __enter__(self) -> _Server:
