@@ -139,7 +139,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks
 
 # several machines: PostgreSQL, an object store and Ray on this one, and Ray Serve beside our head; about ten minutes
-CLUSTER_BENCHMARKS := ray_dispatch heads remote_results
+CLUSTER_BENCHMARKS := ray_dispatch heads recovery cluster_store remote_results cost
 
 .venv-cluster/.bench: .venv-cluster/.test benchmarks/cluster-requirements.txt
 	.venv-cluster/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \

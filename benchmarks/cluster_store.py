@@ -2,9 +2,11 @@
 
     python -m benchmarks.cluster_store [ENTRIES] [--rounds N]     (100,000; in the environment of make test-cluster)
 
-Both hold so many entries, each with a vector of 384 numbers. A server of the benchmark's own is started on this
-machine, with its commits flushed to the disk; a network would add two to three round trips to each insert and nothing
-to a look-up. Keeping includes everything: hash, file moved into place and fsynced, row, replica.
+Both hold so many entries, each with a vector of 384 numbers: 2,000 that the store brought in one transaction by its own
+way for whole caches, and copies of their rows (``_many_entries.py``). Figures are medians in microseconds: wall
+(processor of this process, the head). A server of the benchmark's own is started on this machine, with its commits
+flushed to the disk; a network would add two to three round trips to each insert and nothing to a look-up. Keeping
+includes everything: hash, file moved into place and fsynced, row, replica.
 """
 
 from __future__ import annotations
@@ -12,16 +14,18 @@ from __future__ import annotations
 import argparse
 import itertools
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
+from benchmarks._absent import Absent, postgres_folder
+from benchmarks._many_entries import multiply_postgres, multiply_sqlite
 from tests.support.cache_sounds import recipe, sound
-from tests.support.postgres import PostgresServer, postgres_programs
+from tests.support.postgres import PostgresServer
 
 from audio_pool.cache.entry import Adopted
 from audio_pool.cache.shared import SharedStore
@@ -29,7 +33,10 @@ from audio_pool.cache.sound_cache import SoundCache
 from audio_pool.results import FinishedSound
 from audio_pool.types import Query
 
-_AT_ONCE = 500
+SQLITE, POSTGRES = "SQLite, one machine", "PostgreSQL, a head"
+OWN = 2_000
+"""Of all entries; the others are copies of their rows."""
+_AT_ONCE = 2_000
 _WORDS = (
     "rain", "wind", "storm", "bell", "gong", "drum", "river", "fire",
     "steps", "crowd", "engine", "birds", "sea", "glass", "door", "clock",
@@ -67,62 +74,90 @@ def _median_us(work: Callable[[int], object], numbers: list[int]) -> tuple[float
     return 1e6 * statistics.median(wall), 1e6 * (time.process_time() - cpu) / len(numbers)
 
 
-def main() -> None:
-    """Measure, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("entries", type=int, nargs="?", default=100_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
-    programs = postgres_programs()
-    if programs is None:
-        print("skipped, there is no PostgreSQL: apt-get install postgresql")
-        sys.exit(0)
-    with tempfile.TemporaryDirectory() as place, PostgresServer(programs) as server:
+def rows(entries: int = 100_000, rounds: int = 3) -> list[dict[str, Any]]:
+    """A row for each thing that was done, in microseconds: wall (processor)."""
+    with tempfile.TemporaryDirectory() as place, PostgresServer(postgres_folder()) as server:
         here = SoundCache(Path(place) / "here", max_per_prompt=1000)
         shared = SoundCache(Path(place) / "shared", max_per_prompt=1000, shared=SharedStore(url=server.url()))
         one = sound(here.incoming)
-        caches = {"SQLite, one machine": here, "PostgreSQL, a head": shared}
-        for name, cache in caches.items():
-            print(f"{name}: {asked.entries} entries in {_fill(cache, one, asked.entries):.0f} s", flush=True)
-        found: dict[str, dict[str, list[tuple[float, float]]]] = {}
-        numbers = itertools.count(asked.entries)
-        rng = np.random.default_rng(2)
-        query = Query()
-        for _ in range(asked.rounds):
-            for name, cache in caches.items():
-                made = {number: sound(cache.incoming, _prompt(number), seed=number) for number in
-                        itertools.islice(numbers, 200)}  # fmt: skip
-                vector = rng.standard_normal(384, dtype=np.float32)
-                kept = _median_us(lambda n, c=cache, m=made, v=vector: c.put(m[n], {"minilm": v}), list(made))
-                asked_for = [int(one) for one in rng.integers(0, asked.entries, 2_000)]
-                rows = _median_us(
-                    lambda n, c=cache: c.find_exact(recipe(_prompt(n), seed=n), query), asked_for
-                )
-                again = _median_us(lambda n, c=cache: c.find_exact(recipe(_prompt(n)), query), list(made) * 10)
-                for what, figure in (("keep", kept), ("look up, any of all", rows), ("hit, of the newest", again)):
-                    found.setdefault(what, {}).setdefault(name, []).append(figure)
-            keys = [int(one) for one in rng.integers(1, asked.entries, 2_000)]
-            found.setdefault("one row asked of the server", {}).setdefault("PostgreSQL, a head", []).append(
-                _median_us(lambda n: shared.store.uses.of([n]), keys)
-            )
-        print(f"\nmedians of {asked.rounds} rounds, in microseconds: wall (processor)")
-        for what, by in found.items():
-            told = ", ".join(f"{name} {_of(figures)}" for name, figures in by.items())
-            print(f"  {what}: {told}")
+        caches = {SQLITE: here, POSTGRES: shared}
+        own = min(entries, OWN)
+        filled = {name: _fill(cache, one, own) for name, cache in caches.items()}
+        if entries > own:
+            multiply_postgres(server.url(), "audio_pool", entries // own)
+            for folder in ("here", "shared/replica"):
+                multiply_sqlite(Path(place) / folder / "cache.sqlite3", entries // own)
+        found: list[dict[str, Any]] = [
+            {"what": "entries", **{name: f"{_count(cache):,}" for name, cache in caches.items()}},
+            {"what": "an entry brought, ms", **{name: f"{1e3 * taken / own:.1f}" for name, taken in filled.items()}},
+        ]
+        found += _in_turns(caches, own, rounds)
         other = SoundCache(Path(place) / "other", max_per_prompt=1000, shared=SharedStore(url=server.url()))
         began = time.perf_counter()
         last = shared.put(sound(shared.incoming, "the last one", seed=1), {})
         while other.store.entries.entry(last.id or 0) is None:
             time.sleep(0.0005)
-        heard_ms = 1e3 * (time.perf_counter() - began)
-        print(f"  kept on one head until offered on the other, both in this process: {heard_ms:.1f} ms")
-        for cache in (here, shared, other):
+        heard_us = 1e6 * (time.perf_counter() - began)
+        found.append({"what": "kept on one head until offered on another", POSTGRES: f"{heard_us:,.0f}"})
+        for cache in (*caches.values(), other):
             cache.close()
+        return found
+
+
+def _count(cache: SoundCache) -> int:
+    return cache.store.vectors.counts()["minilm"]
+
+
+def _in_turns(caches: dict[str, SoundCache], entries: int, rounds: int) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    numbers = itertools.count(entries)
+    rng = np.random.default_rng(2)
+    query = Query()
+    for _ in range(rounds):
+        for name, cache in caches.items():
+            made = {number: sound(cache.incoming, _prompt(number), seed=number) for number in
+                    itertools.islice(numbers, 200)}  # fmt: skip
+            vector = rng.standard_normal(384, dtype=np.float32)
+            kept = _median_us(lambda n, c=cache, m=made, v=vector: c.put(m[n], {"minilm": v}), list(made))
+            asked_for = [int(one) for one in rng.integers(0, entries, 2_000)]
+            any_of_all = _median_us(lambda n, c=cache: c.find_exact(recipe(_prompt(n), seed=n), query), asked_for)
+            newest = _median_us(lambda n, c=cache: c.find_exact(recipe(_prompt(n)), query), list(made) * 10)
+            for what, figure in (("keep", kept), ("look up, any of all", any_of_all), ("hit, of the newest", newest)):
+                found.setdefault(what, {}).setdefault(name, []).append(figure)
+        keys = [int(one) for one in rng.integers(1, entries, 2_000)]
+        found.setdefault("one row asked of the server", {}).setdefault(POSTGRES, []).append(
+            _median_us(lambda n: caches[POSTGRES].store.uses.of([n]), keys)
+        )
+    return [
+        {
+            "what": what,
+            **{name: _of(figures) for name, figures in by.items()},
+            "wall / SQLite": round(_wall(by[POSTGRES]) / _wall(by[SQLITE]), 2) if SQLITE in by else "",
+        }
+        for what, by in found.items()
+    ]
+
+
+def _wall(figures: list[tuple[float, float]]) -> float:
+    return statistics.median(wall for wall, _ in figures)
 
 
 def _of(figures: list[tuple[float, float]]) -> str:
-    wall, cpu = (statistics.median(column) for column in zip(*figures, strict=True))
-    return f"{wall:,.0f} ({cpu:,.0f})"
+    return f"{_wall(figures):,.0f} ({statistics.median(cpu for _, cpu in figures):,.0f})"
+
+
+def main() -> None:
+    """One run as asked for."""
+    from benchmarks.__main__ import table
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("entries", type=int, nargs="?", default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    try:
+        print("\n".join(table(rows(asked.entries, asked.rounds))))
+    except Absent as missing:
+        print(f"skipped, {missing}")
 
 
 if __name__ == "__main__":

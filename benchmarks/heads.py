@@ -51,7 +51,8 @@ def rows(rounds: int = 3, seconds: float = 2.0, recipes: int = 60, most: int = 4
         for server in (*started, alone):
             servers.enter_context(server)
         for server in (*started, alone):
-            _once(server.client(), _generate())
+            with server.client() as socket:
+                _once(socket, _generate())
         found = _hits({"one machine, SQLite": [alone], **_named(started, counts)}, rounds, seconds)
         return [*found, *_joins(_named(started, counts), rounds, recipes)]
 

@@ -84,7 +84,7 @@ def _ways(address: str, place: Path, rest: contextlib.ExitStack) -> dict[str, Ca
     near, far = rest.enter_context(ping_pong()), rest.enter_context(encrypted_ping_pong())
     server = rest.enter_context(_Server(str(place), text=_CONFIG.format(address=address)))
     client = rest.enter_context(AudioClient(server.endpoint))
-    socket = server.client()
+    socket = rest.enter_context(server.client())
     message = msgpack.packb({"v": 1, "type": "echo", "request_id": "e", "payload": PAYLOAD, "worker": "actor"})
 
     def zmq_alone() -> None:

@@ -144,6 +144,8 @@ class _Server:
         self._context.destroy(0)
         self._process.terminate()
         self._process.wait(60)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def client(self) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.REQ)
