@@ -27,6 +27,7 @@ from benchmarks.routing import _Server
 
 PAYLOAD = os.urandom(1024)
 SERVE = "Ray Serve, from a handle"
+_PATIENCE_S = 120.0
 _CONFIG = """
 [cluster]
 launcher = "ray"
@@ -52,7 +53,7 @@ def _timed(call: Callable[[], object], each: int) -> list[float]:
     return took
 
 
-def rows(rounds: int = 4, each: int = 200) -> list[dict[str, Any]]:
+def rows(rounds: int = 4, each: int = 200, *, beside_serve: bool = True) -> list[dict[str, Any]]:
     """Latencies of the ways, and their ratios to Serve's."""
     place = Path(tempfile.mkdtemp(prefix="apr", dir="/tmp"))
     (place / "ray").mkdir()
@@ -66,13 +67,15 @@ def rows(rounds: int = 4, each: int = 200) -> list[dict[str, Any]]:
     cluster = Cluster(initialize_head=True, head_node_args={**head, "temp_dir": str(place / "ray")})
     try:
         with contextlib.ExitStack() as rest:
-            return _table(_ways(cluster.address, place, rest), rounds, each)
+            return _table(_ways(cluster.address, place, rest, beside_serve=beside_serve), rounds, each)
     finally:
         ray.shutdown()
         cluster.shutdown()
 
 
-def _ways(address: str, place: Path, rest: contextlib.ExitStack) -> dict[str, Callable[[], object]]:
+def _ways(
+    address: str, place: Path, rest: contextlib.ExitStack, *, beside_serve: bool
+) -> dict[str, Callable[[], object]]:
     import ray
 
     from audio_pool import AudioClient
@@ -105,6 +108,9 @@ def _ways(address: str, place: Path, rest: contextlib.ExitStack) -> dict[str, Ca
         "the same, a worker of its machine": lambda: client.echo(PAYLOAD, "home"),
         "Ray's own call": lambda: ray.get(actor.__call__.remote(PAYLOAD)),
     }
+    client.echo(PAYLOAD, "actor", timeout_s=_PATIENCE_S)  # once it is up
+    if not beside_serve:
+        return ways
     with contextlib.suppress(ImportError):
         from ray import serve
 
