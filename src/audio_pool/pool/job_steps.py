@@ -253,7 +253,7 @@ class JobSteps:
         else:
             self._keep(job, path, time.monotonic() + _STORE_AWAY_S)
 
-    def _keep(self, job: KeptJob, path: str, until: float) -> None:
+    def _keep(self, job: KeptJob, path: str, until: float, *, again: bool = False) -> None:
         if job.dropped:
             return
 
@@ -262,9 +262,10 @@ class JobSteps:
             try:
                 kept = self._files.keep(path)
             except StorageError as exc:
-                log.error("%s", exc)
+                # said once of a job: it is tried four times a second
+                log.log(logging.DEBUG if again else logging.ERROR, "job %s: %s", job.request_id, exc)
                 if self._files.remote and time.monotonic() < until:
-                    self._journal.at(time.monotonic() + AGAIN_S, lambda: self._keep(job, path, until))
+                    self._journal.at(time.monotonic() + AGAIN_S, lambda: self._keep(job, path, until, again=True))
                     return
             except BaseException:  # the job must not be left without its end
                 log.exception("the sound of job %s could not be kept", job.request_id)
