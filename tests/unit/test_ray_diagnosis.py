@@ -52,9 +52,14 @@ def test_cores_memory_and_own_resources_are_counted() -> None:
     assert placed(node(has=has), wanted=worker(5)).state == "ok", "what asks for nothing fits anywhere"
 
 
-def test_what_others_have_now_is_no_fault() -> None:
-    found = placed(node(free={"CPU": 8.0, "GPU": 1.0}), wanted=worker(2, GPU=1))
-    assert found.state == "ok" and "1 beside what runs there now" in found.told
+def test_what_others_have_now_is_told_unless_it_is_this_head_that_has_it() -> None:
+    half = node(free={"CPU": 8.0, "GPU": 1.0})
+    found = placed(half, wanted=worker(2, GPU=1))
+    assert found.state == "note" and "1 would wait now" in found.told and "count" in found.mend
+    (found,) = (
+        one for one in told(half, wanted=(worker(2, GPU=1),), taken="Address already in use") if one.what == "worker w"
+    )
+    assert found.state == "ok"
 
 
 def test_a_node_without_this_version_is_told() -> None:

@@ -87,7 +87,7 @@ def findings_of(
     )
     yield Finding("ray", "ok", told)
     yield from _link(looked)
-    yield from _places(looked.nodes, wanted)
+    yield from _places(looked.nodes, wanted, runs=bool(looked.taken))
     for node in looked.nodes[:_MOST_TOLD]:
         yield from _node(node, looked, engines, wanted, ships)
     rest = [node for node in looked.nodes[_MOST_TOLD:] if node.asked]
@@ -135,8 +135,12 @@ def _link(looked: Looked) -> Iterator[Finding]:
         yield Finding("cluster.advertise", "ok", told)
 
 
-def _places(nodes: Sequence[Node], wanted: Sequence[Wanted]) -> Iterator[Finding]:
-    """Say how many of the workers find a place at the same time: first in an empty cluster, then in today's."""
+def _places(nodes: Sequence[Node], wanted: Sequence[Wanted], *, runs: bool) -> Iterator[Finding]:
+    """Say how many of the workers find a place at the same time: first in an empty cluster, then in today's.
+
+    Args:
+        runs: this head's own workers have places already.
+    """
     whole, now = _placed([node.has for node in nodes], wanted), _placed([node.free for node in nodes], wanted)
     for one in wanted:
         fit = sum(whole[one.name])
@@ -150,9 +154,12 @@ def _places(nodes: Sequence[Node], wanted: Sequence[Wanted]) -> Iterator[Finding
                 told += f". {has}"
                 mend = "a node that has it (ray start --num-gpus, --resources), or ask for less"
             yield Finding(what, "note" if fit else "problem", told, mend)
-        elif sum(now[one.name]) < one.count:
-            told += f", {sum(now[one.name])} beside what runs there now (this head's own workers, if it runs)"
-            yield Finding(what, "ok", told)
+        elif sum(now[one.name]) < one.count and not runs:
+            told += f", but {one.count - sum(now[one.name])} would wait now: others have their places"
+            mend = (
+                "more nodes, or a lower count: each head asks for workers of its own. All is well where this head runs"
+            )
+            yield Finding(what, "note", told, mend)
         else:
             spread = ", ".join(f"{n} on {node.host}" for n, node in zip(whole[one.name], nodes, strict=True) if n)
             yield Finding(what, "ok", f"{told}: {spread}")
