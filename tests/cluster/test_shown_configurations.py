@@ -68,11 +68,10 @@ class Heads(contextlib.ExitStack):
         self._text = re.sub(
             r"^metrics_bind = .*\n|^\[http\]\nbind = .*\nkeys_file = .*\n", "", text, flags=re.MULTILINE
         )
-        if 'address = "auto"' not in self._text:  # its default, which would be the last cluster that was started here
-            self._text = self._text.replace('launcher = "ray"\n', 'launcher = "ray"\naddress = "auto"\n')
+        if "\naddress = " not in self._text:  # its default would be any cluster of this machine
+            self._text = self._text.replace('launcher = "ray"\n', f'launcher = "ray"\naddress = "{cluster.address}"\n')
         self._changed = {
             **changed,
-            '"auto"': f'"{cluster.address}"',
             '"/etc/audio-pool/keys"': f'"{self.keys}"',
         }
         assert self.run("keys", "create", str(self.keys), "--operator").returncode == 0
@@ -173,6 +172,7 @@ def test_two_heads_by_the_file_of_compose(
         "postgresql://audio_pool@database:5432/sounds": database,
         "s3://sounds/cache": place.url,
         "http://objects:8333": store.proxy.url,
+        "10.77.0.10:6379": cluster.address,
     }
     text = (ROOT / "deploy" / "cluster" / "pool.toml").read_text()
     with Heads(tmp_path, cluster, text, changed) as heads:

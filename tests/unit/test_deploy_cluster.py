@@ -97,6 +97,7 @@ def test_ray_is_in_a_network_that_nothing_else_is_in(compose: dict[str, Any]) ->
     ray, worker = (" ".join(services[name]["command"]) for name in ("ray", "worker"))
     assert f"--node-ip-address={addresses['ray']}" in ray and f"--node-ip-address={addresses['worker']}" in worker
     told = f"--address={addresses['ray']}:6379"
+    assert load_config(CLUSTER / "pool.toml", environment={}).cluster.address == f"{addresses['ray']}:6379"
     assert told in worker and told in (CLUSTER / "head.sh").read_text() and "--port=6379" in ray
     devices = services["worker"]["deploy"]["resources"]["reservations"]["devices"]
     assert [one["capabilities"] for one in devices] == [["gpu"]] and "--num-gpus=1" in worker
@@ -173,10 +174,12 @@ def test_kubernetes_objects_name_each_other(objects: dict[tuple[str, str], dict[
         assert service["selector"] == labels and {one["targetPort"] for one in service["ports"]} <= ports
     budget = objects["PodDisruptionBudget", "audio-pool"]["spec"]
     assert budget["selector"]["matchLabels"] == labels and budget["maxUnavailable"] == 1 < heads["replicas"]
-    ray = objects["RayCluster", "audio-pool"]["spec"]
+    ((_, ray_name),) = (one for one in objects if one[0] == "RayCluster")
+    ray = objects["RayCluster", ray_name]["spec"]
     assert ray["rayVersion"] == RAY and f"ray[default]=={RAY}" in (DEPLOY / "kubernetes" / "README.md").read_text()
-    assert "--address=audio-pool-head-svc:6379" in heads["template"]["spec"]["containers"][0]["args"][0]
     config = load_config(tomllib.loads(objects["ConfigMap", "audio-pool"]["data"]["pool.toml"]), environment={})
+    assert config.cluster.address == f"{ray_name}-head-svc:6379", "as the operator calls its service"
+    assert f"--address={config.cluster.address}" in heads["template"]["spec"]["containers"][0]["args"][0]
     (group,) = ray["workerGroupSpecs"]
     (worker,) = group["template"]["spec"]["containers"]
     cards = int(worker["resources"]["limits"]["nvidia.com/gpu"])
