@@ -168,6 +168,26 @@ def test_a_head_that_is_cut_off_from_the_database_alone(
         assert heads.rows("SELECT path FROM ends WHERE request_id = 'cut'") == [(done,)]
 
 
+def test_each_head_goes_on_with_its_own_once_the_database_is_back(
+    heads: ServedHeads, gate: Path, postgres: PostgresServer
+) -> None:
+    """It was gone for longer than any lease lasts: whoever is there first does not take what the other has."""
+    a, b = heads.start("a").ready(), heads.start("b").ready()
+    prompts = f"hold {gate} a", f"hold {gate} b"
+    with asking(a) as first, asking(b) as second:
+        pending = []
+        for head, client, prompt in ((a, first, prompts[0]), (b, second, prompts[1])):
+            pending.append(client.submit(prompt, durable=True, request_id=prompt[-1]))
+            made_by(head, prompt)
+        with postgres.gone():
+            time.sleep(2 * SHORT_S)
+        eventually(lambda: first.health().state == second.health().state == "ready", "both are well again")
+        gate.touch()
+        assert all(one.result(PATIENCE_S).path for one in pending)
+        assert sorted(heads.diary()) == sorted(prompts)
+        assert heads.rows("SELECT DISTINCT lives, attempt, state FROM jobs") == [(0, 1, "done")]
+
+
 def test_a_result_waits_for_the_database_to_be_back(heads: ServedHeads, gate: Path, proxy: FaultProxy) -> None:
     a = heads.start("a", url=through(proxy, heads.url)).ready()
     prompt = f"hold {gate} back"
@@ -181,6 +201,19 @@ def test_a_result_waits_for_the_database_to_be_back(heads: ServedHeads, gate: Pa
         proxy.set("pass")
         path = pending.result(PATIENCE_S).path
         assert first.job("back").path == path and a.diary().count(prompt) == 1
+
+
+def test_jobs_that_a_head_had_before_it_shared_them_are_told_of(heads: ServedHeads, gate: Path) -> None:
+    alone = heads.start("a", cache={"store": ""}).ready()
+    with asking(alone) as client:
+        client.submit(f"hold {gate} before", durable=True, request_id="before")
+        made_by(alone, f"hold {gate} before")
+        alone.signal(signal.SIGKILL)
+        alone.wait()
+    shared = heads.start("a").ready()
+    with asking(shared) as client, pytest.raises(NotFound):
+        client.job("before")
+    assert "1 durable jobs in" in (shared.place / "cache" / "logs" / "server.log").read_text()
 
 
 _DEAF = """

@@ -61,7 +61,7 @@ class Bell:
         self._connected: Rows | None = None
         self._alive_at = time.monotonic()
         """When the router's thread was at work last."""
-        self._renew_at = 0.0
+        self._renew_at = self._put_out_at = 0.0
         self._told = ""
         self._thread = threading.Thread(target=self._run, name="audio-pool-bell", daemon=True)
 
@@ -99,6 +99,8 @@ class Bell:
     def _listen(self, db: Rows) -> None:
         db.execute(sql.SQL("LISTEN {}").format(sql.Identifier(bell_of(self._database.schema))))
         self._renew_at = 0.0
+        # whoever has just come, or could not reach the database either, gives the others time to be there again
+        self._put_out_at = time.monotonic() + self._lease_s / _RENEWED
         self._tell(set())  # whatever rang before is not known
         while not self._stopping.is_set():
             self._beat(db)
@@ -118,7 +120,7 @@ class Bell:
             self._renew_at = now + self._lease_s / _RENEWED
             if not renew(db, self._head, self._lease_s):
                 self._tell(set())  # what this head had in hand may be others' now
-        for head in put_out(db, self._database.schema):
+        for head in put_out(db, self._database.schema) if now >= self._put_out_at else ():
             log.warning("head %s gives no sign of life; others go on with its jobs", head)
 
     def _alive(self) -> None:

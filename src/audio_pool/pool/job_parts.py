@@ -7,6 +7,7 @@ Must not know: what becomes of a job.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import socket
@@ -20,7 +21,7 @@ from audio_pool.api import HealthState, JobState
 from audio_pool.cache.objects.place import ObjectPlace
 from audio_pool.cache.shared import SharedStore, read_shared
 from audio_pool.config import Config
-from audio_pool.errors import InvalidConfig, NotFound
+from audio_pool.errors import AudioPoolError, InvalidConfig, NotFound
 from audio_pool.jobs.record import JobRecord
 from audio_pool.jobs.result_files import ResultFiles, ResultFolder
 from audio_pool.jobs.sqlite import FILE, SqliteJournal
@@ -41,6 +42,8 @@ __all__ = ["Looked", "keep_jobs", "looked_at"]
 
 _AT_ONCE = 4
 """Results on their way to an object store, or from it, at a time."""
+log = logging.getLogger(__name__)
+
 _PASS = 4
 """Sounds of one pass of an engine that makes as many at a time as are asked for."""
 
@@ -105,6 +108,7 @@ def _among_heads(
     workers: Callable[[], Iterable[WorkerState]],
     rest: contextlib.ExitStack,
 ) -> DurableJobs:
+    _tell_left(config.jobs_dir)
     database, journal_class, bell_class = _postgres(shared)
     from audio_pool.jobs.postgres import mark_made
 
@@ -139,6 +143,18 @@ def _objects(config: Config, place: ObjectPlace) -> ResultFiles:
         spare_s=place.grace_s,
         orphan_grace_s=settings.orphan_grace_s,
     )
+
+
+def _tell_left(directory: Path) -> None:
+    """Say so where this server has jobs of its own from before it shared them: nobody goes on with these."""
+    if not (directory / FILE).exists():
+        return
+    with contextlib.suppress(AudioPoolError):
+        journal = SqliteJournal(directory, read_only=True)
+        left = len(journal.unfinished())
+        journal.close()
+        if left:
+            log.warning("%d durable jobs in %s are left; serve without cache.store to have them done", left, directory)
 
 
 @contextlib.contextmanager
