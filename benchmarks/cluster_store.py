@@ -83,6 +83,7 @@ def rows(entries: int = 100_000, rounds: int = 3) -> list[dict[str, Any]]:
         caches = {SQLITE: here, POSTGRES: shared}
         own = min(entries, OWN)
         filled = {name: _fill(cache, one, own) for name, cache in caches.items()}
+        heard_us = _heard_us(shared, Path(place) / "other", server.url())  # before a new head would read all the copies
         if entries > own:
             multiply_postgres(server.url(), "audio_pool", entries // own)
             for folder in ("here", "shared/replica"):
@@ -92,16 +93,22 @@ def rows(entries: int = 100_000, rounds: int = 3) -> list[dict[str, Any]]:
             {"what": "an entry brought, ms", **{name: f"{1e3 * taken / own:.1f}" for name, taken in filled.items()}},
         ]
         found += _in_turns(caches, own, rounds)
-        other = SoundCache(Path(place) / "other", max_per_prompt=1000, shared=SharedStore(url=server.url()))
-        began = time.perf_counter()
-        last = shared.put(sound(shared.incoming, "the last one", seed=1), {})
-        while other.store.entries.entry(last.id or 0) is None:
-            time.sleep(0.0005)
-        heard_us = 1e6 * (time.perf_counter() - began)
         found.append({"what": "kept on one head until offered on another", POSTGRES: f"{heard_us:,.0f}"})
-        for cache in (*caches.values(), other):
+        for cache in caches.values():
             cache.close()
         return found
+
+
+def _heard_us(shared: SoundCache, directory: Path, url: str) -> float:
+    """How long it takes until what one head keeps is offered by another, both in this process."""
+    other = SoundCache(directory, max_per_prompt=1000, shared=SharedStore(url=url))
+    began = time.perf_counter()
+    last = shared.put(sound(shared.incoming, "the last one", seed=1), {})
+    while other.store.entries.entry(last.id or 0) is None:
+        time.sleep(0.0005)
+    heard_us = 1e6 * (time.perf_counter() - began)
+    other.close()
+    return heard_us
 
 
 def _count(cache: SoundCache) -> int:
