@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from tests.support.ray_cluster import RayCluster
 from tests.support.served import as_toml
+from tests.support.waiting import PATIENCE_S
 
 from audio_pool.cli.doctor import doctor
 
@@ -88,3 +91,21 @@ def test_a_cluster_that_is_not_there_is_told_and_no_process_is_left(ask: Callabl
     found = ask()
     assert found["ray"][0] == "note" and "every worker is local" in found["ray"][1]
     assert not [one for one in psutil.process_iter(["cmdline"]) if "ray_look" in " ".join(one.info["cmdline"] or [])]
+
+
+_ANOTHER_PYTHON = """
+import json, sys
+import ray
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
+ray.init(address=sys.argv[1], log_to_driver=False)
+told = json.loads(_internal_kv_get(b"CLUSTER_METADATA", namespace=b"cluster"))
+told["python_version"] = "3.11.99"
+_internal_kv_put(b"CLUSTER_METADATA", json.dumps(told).encode(), namespace=b"cluster")
+"""
+
+
+# the last one: nobody else gets into the cluster after it
+def test_a_cluster_of_another_python_is_told(cluster: RayCluster, ask: Callable[..., Told]) -> None:
+    subprocess.run([sys.executable, "-c", _ANOTHER_PYTHON, cluster.address], check=True, timeout=PATIENCE_S)
+    state, told, mend = ask({"name": "w"})["ray"]
+    assert state == "problem" and "3.11.99" in told and "to its last number" in mend
