@@ -37,6 +37,7 @@ __all__ = ["FAULTS", "Bed", "Fault", "Head"]
 _LIMITS = {"heartbeat_s": 0.5, "missed_heartbeats": 8, "restart_backoff_s": 0.1, "restart_backoff_max_s": 2.0,
            "max_attempts": 4, "max_restarts": 1000, "breaker_max_s": 5.0, "poison_after": 20}  # fmt: skip
 """Workers are killed all the time here: a request that meets several is no poison."""
+_STARTS = 4
 START_S = 120.0
 """In which a head is up again, on a machine that does much else."""
 
@@ -135,7 +136,7 @@ class Bed(contextlib.ExitStack):
         self.ray_port = _free_port()
         self.ray = RayCluster(self.ray_port, slow=True)
         self.callback(lambda: self.ray.close())
-        self.nodes = [self.ray.add(audio=2) for _ in range(2)]
+        self.nodes = [self.node() for _ in range(2)]
         for name in "ab":
             self.heads[name] = self._head(name, port)
             self.callback(self.heads[name].kill)
@@ -170,6 +171,13 @@ class Bed(contextlib.ExitStack):
 
     # -- how it is
 
+    def node(self) -> Any:
+        """A Ray node more; on a machine with too much to do its start may fail, and is tried again."""
+        for _ in range(_STARTS):
+            with contextlib.suppress(Exception):  # Ray raises just that
+                return self.ray.add(audio=2)
+        return self.ray.add(audio=2)
+
     def look(self) -> None:
         """Start again what has ended by itself, as whoever runs a service would."""
         for head in self.heads.values():
@@ -181,7 +189,7 @@ class Bed(contextlib.ExitStack):
         for node in [one for one in self.nodes if not self.ray.is_up(one)]:
             with self.harm("Ray node lost by itself"):
                 self.ray.kill(node)
-                self.nodes[self.nodes.index(node)] = self.ray.add(audio=2)
+                self.nodes[self.nodes.index(node)] = self.node()
 
     def wait_well(self, within_s: float = START_S) -> float:
         """Seconds until every head says that it is ready."""
@@ -298,7 +306,7 @@ def node_lost(bed: Bed, dice: random.Random) -> Iterator[float]:
         node = bed.nodes.pop(dice.randrange(len(bed.nodes)))
         bed.ray.kill(node)
         yield dice.uniform(1.0, 8.0)
-        bed.nodes.append(bed.ray.add(audio=2))
+        bed.nodes.append(bed.node())
 
 
 def ray_lost(bed: Bed, dice: random.Random) -> Iterator[float]:
@@ -309,7 +317,7 @@ def ray_lost(bed: Bed, dice: random.Random) -> Iterator[float]:
         yield dice.uniform(2.0, 6.0)
         bed.ray.close()
         bed.ray = RayCluster(bed.ray_port, slow=True)
-        bed.nodes = [bed.ray.add(audio=2) for _ in range(2)]
+        bed.nodes = [bed.node() for _ in range(2)]
         yield 5.0
 
 
