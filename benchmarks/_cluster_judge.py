@@ -22,6 +22,9 @@ HEARD_S = 1.0
 """In which a removal is known on every head."""
 _BY_FAULTS = {"worker_died", "worker_failed", "storage", "expired", "busy", "closed", "timeout", "disconnected"}
 """Codes that a request may be answered with while something is broken."""
+_STORES = ("database", "PostgreSQL", "object store", "head ")
+_EXPLAIN = {"storage": _STORES, "worker_died": ("worker", "Ray", "head "), "worker_failed": ("worker", "Ray", "head ")}
+"""How the faults begin that explain a code; another one is explained by any fault."""
 _LATE = {"expired", "timeout"}
 _RESTARTS_S = 30.0
 """A request may wait for so long for workers to be up again after a fault, on a machine that does much else."""
@@ -114,11 +117,20 @@ class Judge:
         return f"  {event['t'] - self._began:8.2f}  {event['e']}: " + ", ".join(f"{k} {v}" for k, v in told.items())
 
     def harmed(
-        self, heads: tuple[str, ...], since: float, until: float, settling_s: float = 5.0, what: str = ""
+        self,
+        heads: tuple[str, ...],
+        since: float,
+        until: float,
+        settling_s: float = 5.0,
+        what: tuple[str, ...] = ("",),
     ) -> bool:
-        """Whether a request in this time may have met a fault, or what it left for a while; a certain one: ``what``."""
+        """Whether a request in this time may have met a fault, or what it left for a while.
+
+        Args:
+            what: how the faults begin that would explain it.
+        """
         heads = ("a", "b") if "any" in heads else heads  # whichever it was
-        return any(harm.touches(heads, since, until, settling_s) for harm in self.harms if what in harm.what)
+        return any(harm.touches(heads, since, until, settling_s) for harm in self.harms if harm.what.startswith(what))
 
     # -- each request has one answer, or a clear error
 
@@ -171,7 +183,7 @@ class Judge:
             self.counts["not kept"] += bool(event.get("kept_not"))
             if event.get("broken"):
                 self.violate(f"{event['id']} was answered with a broken file: {event['broken']}", request=event["id"])
-            if event.get("kept_not") and not self.harmed((event["head"],), since, until):
+            if event.get("kept_not") and not self.harmed((event["head"],), since, until, what=_STORES):
                 self.violate(f"{event['id']} was not kept, and nothing was broken", request=event["id"])
             return
         code = event["code"]
@@ -179,13 +191,16 @@ class Judge:
         if event["kind"] in ("remove",) and code == "not_found":
             return  # it was removed by an attempt whose answer was lost, or the head has yet to hear of it
         told = f"{event['id']} ({event['kind']}) got {code}: {event.get('message', '')}"
-        if code == "worker_start" and self.harmed((event["head"],), since, until, 30.0, "Ray's head lost"):
+        if code == "worker_start" and self.harmed((event["head"],), since, until, _RESTARTS_S, ("Ray's head lost",)):
             return  # no head can start a worker while there is no cluster, and one that is new has none
         if code not in _BY_FAULTS:
             self.violate(told, request=event["id"])
-        elif code == "storage" and event["kind"] not in ("remove", "durable"):
+            return
+        if code == "storage" and event["kind"] not in ("remove", "durable"):
             self.violate(f"{told}; a sound is made whatever is broken", request=event["id"])
-        elif not self.harmed((event["head"],), since, until, _RESTARTS_S if code in _LATE else 5.0):
+            return
+        settling_s = _RESTARTS_S if code in _LATE else 5.0
+        if not self.harmed((event["head"],), since, until, settling_s, _EXPLAIN.get(code, ("",))):
             self.violate(f"{told}; nothing was broken", request=event["id"])
 
     # -- a recipe is one sound, the same bytes everywhere

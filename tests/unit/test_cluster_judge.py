@@ -90,15 +90,26 @@ def test_one_that_is_asked_again_where_its_head_was_gone_is_no_fault(story: Stor
 
 
 @pytest.mark.parametrize(
-    ("code", "kind", "faulty", "clear"),
-    [("worker_died", "fresh", True, False), ("storage", "remove", True, False), ("storage", "fresh", True, True),
-     ("internal", "fresh", True, True), ("not_found", "remove", False, False)],
+    ("code", "kind", "explained_by"),
+    [("worker_died", "fresh", "worker killed"), ("storage", "remove", "database gone for a"),
+     ("expired", "fresh", "worker killed"), ("worker_start", "fresh", "Ray's head lost"),
+     ("storage", "fresh", ""), ("internal", "fresh", "")],
 )  # fmt: skip
-def test_errors_have_to_be_explained_by_a_fault(story: Story, code: str, kind: str, faulty: bool, clear: bool) -> None:
+def test_errors_have_to_be_explained_by_a_fault(story: Story, code: str, kind: str, explained_by: str) -> None:
     story.ended(story.asked(kind=kind, entry=7), kind=kind, type="error", code=code, message="because")
-    assert bool(story.judged()) is faulty
-    assert bool(story.judged(Harm("database gone", ("a",), 0.0, 1.5))) is clear
-    assert bool(story.judged(Harm("database gone for the other", ("b",), 0.0, 1.5))) is faulty
+    assert len(story.judged()) == 1
+    for what in ("worker killed", "database gone for a", "Ray's head lost"):
+        found = story.judged(Harm(what, ("a",), 0.0, 1.5))
+        assert (found == []) is (what == explained_by or (code, what) in _ALSO), what
+    assert len(story.judged(Harm(explained_by or "head b killed", ("b",), 0.0, 1.5))) == 1
+
+
+_ALSO = {("worker_died", "Ray's head lost"), ("expired", "Ray's head lost"), ("expired", "database gone for a")}
+
+
+def test_what_was_gone_already_needs_no_fault(story: Story) -> None:
+    story.ended(story.asked(kind="remove", entry=7), kind="remove", type="error", code="not_found")
+    assert story.judged() == []
 
 
 def test_a_recipe_that_became_two_sounds(story: Story) -> None:
