@@ -309,6 +309,17 @@ def node_lost(bed: Bed, dice: random.Random) -> Iterator[float]:
         bed.nodes.append(bed.node())
 
 
+def node_paused(bed: Bed, dice: random.Random) -> Iterator[float]:
+    """It may be declared dead meanwhile, while its workers go on; then it ends as soon as it hears of that."""
+    if not bed.nodes:
+        return
+    with bed.harm("Ray node paused"), contextlib.suppress(psutil.Error):
+        raylet = bed.ray.raylet(dice.choice(bed.nodes))
+        raylet.suspend()
+        yield dice.uniform(1.0, 12.0)
+        raylet.resume()
+
+
 def ray_lost(bed: Bed, dice: random.Random) -> Iterator[float]:
     """Its head, and with it every node; later there is a new cluster at the same address."""
     with bed.harm("Ray's head lost"):
@@ -357,6 +368,7 @@ FAULTS: dict[Fault, tuple[float, str]] = {
     worker_killed: (4.0, ""),
     driver_killed: (1.0, ""),
     node_lost: (1.5, "ray"),
+    node_paused: (1.0, "ray"),
     postgres_crashed: (2.0, "postgres"),
     database_cut: (3.0, "database"),
     objects_cut: (3.0, "objects"),
