@@ -122,6 +122,10 @@ class Journal(Protocol):
         """Return the files of all jobs."""
         ...
 
+    def ring(self, news: str) -> None:
+        """Let the heads that share it hear something, which is written down nowhere; nobody where nobody shares it."""
+        ...
+
     def leave(self) -> None:
         """Let others have what this head has in hand, which it does no more of."""
         ...

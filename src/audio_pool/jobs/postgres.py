@@ -94,6 +94,10 @@ class PostgresJournal:
         """Return the database's time, as far as it is known here."""
         return self._database.now()
 
+    def ring(self, news: str) -> None:
+        """Let the heads hear something, once this transaction is committed."""
+        self._news[news] = None
+
     def leave(self) -> None:
         """Let others have what this head has in hand."""
         with self.transaction():

@@ -44,6 +44,10 @@ class KeptJob:
         """Another head has it in hand, or nobody yet: its end is heard of from the journal."""
         self.dropped = False
         """It was taken from this head while it was at it: what comes of it is nobody's, and nobody waits for it."""
+        self.progress: Progress | None = None
+        """The last that was heard of it here."""
+        self.on_progress: Callable[[KeptJob, Progress], None] | None = None
+        """Told of each; None: nobody else wants to hear of it."""
         self.watchers: dict[str, tuple[int, ReplySink | None]] = {}
         """Connection -> the number of its open question; its sink, where it wants events."""
         self.cancellers: list[int] = []
@@ -63,9 +67,18 @@ class KeptJob:
 
     def notify(self, body: Accepted | Progress) -> None:
         """Pass an event on to everybody who wants it."""
+        if isinstance(body, Progress):
+            self.progress = body
+            if self.on_progress is not None:
+                self.on_progress(self, body)
         for connection, (_, sink) in self.watchers.items():
             if sink is not None and not (isinstance(body, Accepted) and connection in self._told):
                 sink.notify(body)
+
+    @property
+    def wants_events(self) -> bool:
+        """True where somebody who waits for it wants to hear how far it is."""
+        return any(sink is not None for _, sink in self.watchers.values())
 
     def tell_accepted(self, *, joined: bool) -> None:
         """Tell everybody who wants events, once, that the job is in the journal."""

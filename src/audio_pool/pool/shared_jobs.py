@@ -18,6 +18,7 @@ from msgspec import structs
 from audio_pool.errors import AudioPoolError
 from audio_pool.jobs.record import JobKey, JobRecord, Look
 from audio_pool.jobs.writer import JournalWriter
+from audio_pool.pool.job_progress import PROGRESS, WATCH, JobProgress
 from audio_pool.pool.job_reports import refusal, unknown
 from audio_pool.pool.job_steps import JobSteps
 from audio_pool.pool.kept_job import KeptJob
@@ -57,6 +58,7 @@ class SharedJobs:
         self._draining = draining
         self._ended = ended
         self._answer = answer
+        self._progress = JobProgress(journal)
         self._mine: dict[int, KeptJob] = {}
         """By the journal's number: what is in this head's hand."""
         self._watched: dict[int, KeptJob] = {}
@@ -79,6 +81,7 @@ class SharedJobs:
 
     def _tick(self) -> None:
         self._look(everything=True)
+        self._progress.ask(self._watched.values())
         self._journal.at(time.monotonic() + _LOOK_EVERY_S, self._tick)
 
     def rung(self, news: set[str]) -> None:
@@ -94,8 +97,17 @@ class SharedJobs:
                 worth = True
             elif what == "cancel":
                 worth |= int(number) in self._mine
+            elif what in (WATCH, PROGRESS):
+                self._hear_of(what, number)
         if worth:
             self._look(everything=not news)
+
+    def _hear_of(self, what: str, told: str) -> None:
+        number, _, progress = told.partition(" ")
+        if what == WATCH and (job := self._mine.get(int(number))) is not None:
+            self._progress.asked(job)
+        elif what == PROGRESS and (job := self._watched.get(int(number))) is not None:
+            self._progress.heard(job, progress)
 
     # -- what is in whose hand ---------------------------------------------------------------------
 
@@ -123,7 +135,7 @@ class SharedJobs:
         """Take up a job that the journal says is in this head's hand."""
         self._watched.pop(job.record.number, None)
         self._mine[job.record.number] = job
-        job.elsewhere = False
+        job.elsewhere, job.on_progress = False, self._progress.made
         self._steps.take_up(job)
 
     def watch(self, job: KeptJob) -> None:
