@@ -107,7 +107,7 @@ def apart(database: str, tmp_path: Path, server: ObjectServer) -> Iterator[tuple
     """Heads that share a database and an object store, and no folder."""
     place = server.place()
     objects = {name: getattr(place.settings, name) for name in place.settings.__struct_fields__}
-    with ServedHeads(database, tmp_path, lease_s=2.0, cache={"blobs": place.url, "objects": objects}) as heads:
+    with ServedHeads(database, tmp_path, cache={"blobs": place.url, "objects": objects}) as heads:
         yield heads, place
     server.proxy.set("pass")
 
