@@ -15,6 +15,7 @@ import queue
 import random
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -252,10 +253,14 @@ def head_paused(bed: Bed, dice: random.Random) -> Iterator[float]:
     if served is None or not head.up:
         return
     with bed.harm(f"head {head.name} paused", head.name):
+        paused_s = dice.uniform(0.5, 10.0)
         served.signal(signal.SIGSTOP)
         head.paused = True
-        yield dice.uniform(0.5, 10.0)
-        served.signal(signal.SIGCONT)
+        # by a clock of its own: another fault may keep this thread waiting for much longer, for a Ray node's start
+        going_on = threading.Timer(paused_s, served.signal, (signal.SIGCONT,))
+        going_on.start()
+        yield paused_s
+        going_on.join()
         head.paused = False
 
 

@@ -105,6 +105,8 @@ class Head:
     monitor: Any = None
     up: bool = False
     waiting: dict[str, Asked] = field(default_factory=dict)
+    given_up: set[str] = field(default_factory=set)
+    """What nobody waits for any more, and may be in flight there still."""
 
 
 class Client:
@@ -138,6 +140,7 @@ class Client:
         head.monitor = head.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         head.socket.connect(head.endpoint)
         head.up = False
+        head.given_up.clear()
 
     def look(self, head: Head) -> None:
         """Take what the connection tells of itself."""
@@ -165,7 +168,7 @@ class Client:
     def send(self, asked: Asked) -> bool:
         for name in asked.heads:
             head = self.heads[name]
-            if head.up and asked.id not in head.waiting:
+            if head.up and asked.id not in head.waiting and asked.id not in head.given_up:
                 asked.sent_at, asked.tries = time.monotonic(), asked.tries + 1
                 self.note("ask", id=asked.id, head=name, kind=asked.kind, **asked.about)
                 head.socket.send(msgpack.packb({"v": 1, "request_id": asked.id, **asked.message}))
@@ -186,6 +189,7 @@ class Client:
         asked = head.waiting.pop(told["request_id"], None)
         said: dict[str, Any] = {"id": told["request_id"], "head": head.name, "type": told["type"]}
         if asked is None:
+            head.given_up.discard(told["request_id"])
             self.note("unasked", **said)  # a second answer, or one that came after the patience had ended
             return
         if told["type"] != "result":
@@ -293,6 +297,7 @@ class Client:
             self.look(head)
             for asked in [one for one in head.waiting.values() if now - one.sent_at > PATIENCE_S]:
                 del head.waiting[asked.id]
+                head.given_up.add(asked.id)
                 self.note("none", id=asked.id, head=head.name, kind=asked.kind)
                 self.elsewhere(asked, head.name)
 
