@@ -89,7 +89,7 @@ def test_what_is_well_is_told_and_nothing_is_left(
     assert "PostgreSQL" in running["database"][1] and "of them by heads" in running["database.connections"][1]
     assert "database.settings" not in running
     assert running["objects.prefix"] == ("ok", "belongs to this cache", "")
-    assert "1 sounds" in running["database.schema"][1] and running["database.schema"][0] == "ok"
+    assert "and 1 sound" in running["database.schema"][1] and running["database.schema"][0] == "ok"
     with psycopg.connect(database) as db:
         left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'audio_pool'"
         assert db.execute(left).fetchone() == (0,)

@@ -202,7 +202,7 @@ class Diagnosis:
         kept = _one(db, "SELECT count(*) FROM entries")
         newest = db.execute("SELECT file FROM entries ORDER BY id DESC LIMIT %s", (_NEWEST,)).fetchall()
         self.newest = [str(row[0]) for row in newest]
-        told = f"{name!r} has version {found} and {kept:,} sounds"
+        told = f"{name!r} has version {found} and {kept:,} sound{'' if kept == 1 else 's'}"
         rights = "INSERT, UPDATE, DELETE"
         lacks = [
             right for right in rights.split(", ") if not _one(db, f"SELECT has_table_privilege('entries', '{right}')")
