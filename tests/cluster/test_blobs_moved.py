@@ -196,6 +196,8 @@ def test_the_command_carries_a_cache_and_collects_what_is_left_over(server: Obje
         return json.loads(found.stdout)
 
     here, there = str(tmp_path / "here"), str(tmp_path / "there")
+    refused = CliRunner().invoke(group, ["move", "--cache-dir", here, "--to", place.url])
+    assert refused.exit_code == 2 and "s3:// is neither a directory nor postgresql://" in refused.output
     assert run("move", "--cache-dir", here, "--to", there, *place_options)["carried"] == 10
     again = run("move", "--cache-dir", here, "--to", there, *place_options)
     assert (again["carried"], again["there_before"]) == (0, 10)

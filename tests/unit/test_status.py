@@ -56,6 +56,19 @@ def test_a_pool_that_is_coming_up_is_starting(build: Build) -> None:
     assert pool.view.health().engines == {"tone": "ready", "hum": "ready"}
 
 
+@pytest.mark.parametrize(("role", "engines", "state"), [("generate", ["tone"], "ready"), ("embed", [], "starting")])
+def test_a_worker_without_a_place_keeps_nobody_waiting_where_others_do_all_that_it_would(
+    build: Build, role: str, engines: list[str], state: str
+) -> None:
+    pool = build(workers=[*TWO, {"name": "more", "engines": engines, "roles": [role]}])
+    pool.feed(events.Tick())
+    pool.get_ready("maker", 1)
+    pool.get_ready("master", 1)
+    assert pool.view.health().state == "starting", "it loads"
+    pool.scheduler.workers.on_pending("more", 1, "no GPU is free", 1800.0, 0.0)
+    assert pool.view.health().state == state
+
+
 def test_a_worker_that_cannot_load_says_why(build: Build) -> None:
     pool = build().start()
     pool.feed(exited("maker"))

@@ -104,6 +104,9 @@ def _target(
     """Open the other store."""
     if not target:
         raise InvalidRequest("--to: which store? a directory, or postgresql://USER@HOST:5432/NAME")
+    if "://" in target and not _is_database(target):
+        scheme = target.partition("://")[0]
+        raise InvalidRequest(f"--to: {scheme}:// is neither a directory nor postgresql://; sounds go to --blobs")
     if folder.absolute() == here.absolute():
         raise InvalidRequest(f"{folder} is the cache that is to be moved", hint="name another directory")
     shared = None

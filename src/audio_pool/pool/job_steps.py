@@ -144,7 +144,8 @@ class JobSteps:
     def _pump(self) -> None:
         """Submit what waits, as far as there is room."""
         while self._waiting and self._submitted < self.most_submitted:
-            if self._waiting[0].record.lives and self._health() == "starting":
+            # heads that share jobs take no more than their workers have places for: more workers may be on their way
+            if self._waiting[0].record.lives and not self._shared and self._health() == "starting":
                 break
             self._submit(self._waiting.popleft())
         if self._waiting:

@@ -89,7 +89,7 @@ class StatusView:
             silent_s = now - worker.last_sign
             alive = worker.state == "ready" and not worker.killed and silent_s < most_silent_s
             if worker.state in ("starting", "loading") and worker.failure is None:
-                coming = True
+                coming = coming or not worker.pending or not self._is_covered(worker)
             elif not alive or worker.breaker.half_open or not worker.wanted:
                 away = scheduler.staffing.away(worker, now)
                 trouble = worker.condition if discreet else away or _trouble(worker, silent_s, now)
@@ -128,6 +128,13 @@ class StatusView:
         """Return False for a model that has not come in the place of another, or in whose place another has come."""
         name = hosted.partition("@")[0]
         return hosted == self._executor.present.get(name, name)
+
+    def _is_covered(self, worker: WorkerState) -> bool:
+        """Return whether others that are ready do all that a worker without a place would do: it may take its time."""
+        ready = [one for one in self._router.scheduler.workers.workers.values() if one.ready]
+        roles = {role for one in ready for role in one.plan.roles}
+        engines = {engine for one in ready for engine in one.plan.engines}
+        return worker.plan.roles <= roles and set(worker.plan.engines) <= engines
 
     def _blockers(self, engines: Mapping[str, str], *, masters: bool, now: float) -> Iterator[str]:
         """Yield what keeps every new sound from being made and kept."""
