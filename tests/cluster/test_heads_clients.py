@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.support.command_line import command
+from tests.support.fault_proxy import FaultProxy, Mode
 from tests.support.postgres import PostgresServer
 from tests.support.served import Served
 from tests.support.waiting import PATIENCE_S, eventually
@@ -96,8 +98,11 @@ def pair(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> 
 class Flood:
     """Counting clients: threads that block on clients of their own, and tasks that await, each at any head."""
 
-    def __init__(self, pair: Pair, name: str, blocking: int = 4, awaiting: int = 4) -> None:
+    def __init__(
+        self, pair: Pair, name: str, blocking: int = 4, awaiting: int = 4, through: tuple[FaultProxy, ...] = ()
+    ) -> None:
         self.name, self._pair = name, pair
+        self._addresses = ",".join(f"tcp://{host}:{port}" for host, port in (one.address for one in through))
         self._stop = threading.Event()
         self._counter = itertools.count()
         self.asked: Counter[str] = Counter()
@@ -132,7 +137,7 @@ class Flood:
         return prompt
 
     def _block(self, number: int) -> None:
-        with AudioClient(self._pair.both, keys=self._pair.keys, timeout_s=PATIENCE_S) as client:
+        with AudioClient(self._addresses or self._pair.both, keys=self._pair.keys, timeout_s=PATIENCE_S) as client:
             while not self._stop.is_set():
                 prompt = self._prompt()
                 try:
@@ -142,7 +147,8 @@ class Flood:
                 self.at[number] = client.address
 
     async def _await(self, number: int) -> None:
-        async with AsyncAudioClient(self._pair.both.split(","), keys=self._pair.keys, timeout_s=PATIENCE_S) as client:
+        addresses = (self._addresses or self._pair.both).split(",")
+        async with AsyncAudioClient(addresses, keys=self._pair.keys, timeout_s=PATIENCE_S) as client:
             while not self._stop.is_set():
                 prompts = [self._prompt(), self._prompt()]
                 found = await asyncio.gather(
@@ -190,6 +196,24 @@ def test_a_head_that_is_closed_finishes_what_it_has_and_its_clients_go_to_the_ot
         pair.start("b")
         flood.answered(20)
     flood.check(begun_again=0)
+
+
+def test_connections_that_are_cut_and_refused_at_random_cost_no_answer_and_no_work(pair: Pair) -> None:
+    chance = random.Random(5)
+    proxies = tuple(FaultProxy("127.0.0.1", int(one.rpartition(":")[2])) for one in pair.addresses.values())
+    try:
+        with Flood(pair, f"cut{next(_numbers)}", through=proxies) as flood:
+            for _ in range(25):
+                modes: tuple[Mode, ...] = ("pass", "pass", "gone", "slow")
+                chance.choice(proxies).set(chance.choice(modes), delay_s=0.05)
+                time.sleep(chance.uniform(0.05, 0.4))
+            for proxy in proxies:
+                proxy.set("pass")
+            flood.answered(20)
+        flood.check(begun_again=0)
+    finally:
+        for proxy in proxies:
+            proxy.close()
 
 
 def test_a_head_that_is_killed_loses_no_request(pair: Pair) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 
@@ -18,6 +19,8 @@ from audio_pool.transport.sockets import Channel
 
 DISCONNECTED, SUCCEEDED, NO_DETAIL, PROTOCOL, AUTH = 0x0200, 0x1000, 0x0800, 0x2000, 0x4000
 
+_numbers = itertools.count(1)
+
 
 class Told:
     """A connection to nobody, whose monitor is the test."""
@@ -25,8 +28,9 @@ class Told:
     def __init__(self) -> None:
         context = zmq.Context.instance()
         self.mouth, ear = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
-        self.mouth.bind("inproc://told")
-        ear.connect("inproc://told")
+        name = f"inproc://told-{next(_numbers)}"  # zmq may still be letting go of the last one's
+        self.mouth.bind(name)
+        ear.connect(name)
         self.session = ClientSession("ipc:///nobody")
         self.connection = Connection("ipc:///nobody", None, self.session)
         self._own = self.connection.monitor
