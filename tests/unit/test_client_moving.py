@@ -15,7 +15,15 @@ from audio_pool.client.control import Frames
 from audio_pool.client.moving import Fate, fate_of
 from audio_pool.client.session import ClientSession
 from audio_pool.client.staff import ClientLeases
-from audio_pool.errors import AudioPoolError, Cancelled, Disconnected, InvalidRequest, PoolClosed, ServerRestarted
+from audio_pool.errors import (
+    AudioPoolError,
+    Cancelled,
+    Disconnected,
+    InvalidRequest,
+    PoolClosed,
+    ServerRestarted,
+    Timeout,
+)
 from audio_pool.pending import Pending
 from audio_pool.transport.client_messages import ClientMessage
 from audio_pool.types import AudioRequest
@@ -241,6 +249,73 @@ def test_the_deadline_counts_from_the_first_asking_and_names_what_was_wrong() ->
     asked.expire(9.0)
     assert isinstance(pending.exception(0), Disconnected) and asked.trouble in str(pending.exception(0))
     assert len(asked) == 0 and Head(asked, "b").come().kinds() == ["health"]
+
+
+def test_at_its_deadline_a_request_is_stopped_on_the_head_that_has_it() -> None:
+    asked = session()
+    pending, head = submit(asked), Head(asked, "a").come()
+    asked.expire(9.0)
+    assert isinstance(pending.exception(0), Timeout) and head.flush().one("cancel")["target"] == "r"
+
+
+def test_an_id_that_ended_before_anybody_had_it_can_be_asked_again_and_is_sent_once() -> None:
+    asked = session()
+    submit(asked)
+    asked.expire(9.0)
+    again = submit(asked)
+    assert Head(asked, "a").come().kinds().count("generate") == 1 and not again.done()
+
+
+def test_a_durable_request_goes_from_a_head_that_leaves_to_the_one_that_is_asked_meanwhile() -> None:
+    asked = session()
+    submit(asked, "d", durable=True)
+    first = Head(asked, "a").come()
+    asked.moving.left()
+    second = Head(asked, "b").come()
+    first.moving.lose(first, "the connection ended")
+    assert second.flush().one("job")["target"] == "d"
+
+
+def test_a_head_that_stops_when_it_is_asked_after_a_durable_request_leaves_that_to_the_next() -> None:
+    asked = session()
+    pending = submit(asked, "d", durable=True)
+    Head(asked, "a").come().go()
+    second = Head(asked, "b").come()
+    second.close(second.one("job")["request_id"])
+    second.go()
+    assert Head(asked, "c").come().one("job")["target"] == "d" and not pending.done()
+
+
+def test_a_durable_request_that_is_cancelled_while_no_head_is_there_is_cancelled_on_the_next() -> None:
+    asked = session()
+    submit(asked, "d", durable=True)
+    Head(asked, "a").come().go()
+    asked.cancel("d")
+    second = Head(asked, "b").come()
+    question = second.one("job")
+    second.say(question["request_id"], body={"request_id": "d", "state": "running", "prompt": "", "created_at": 1.0})
+    assert second.flush().kinds()[-2:] == ["generate", "cancel"]
+
+
+def test_a_stream_in_its_middle_ends_as_the_head_that_stops_says() -> None:
+    asked = session()
+    begun, head = submit(asked, events=True, stream=True), Head(asked, "a").come()
+    head.say("r", "chunk", body={"number": 0, "start": 0, "frames": 4, "sample_rate": 8000, "channels": 1})
+    head.close("r")
+    assert isinstance(begun.exception(0), PoolClosed)
+
+
+def test_a_better_sound_that_was_promised_ends_with_the_head_that_promised_it() -> None:
+    asked = session()
+    first, better = Pending("r", lambda: None), Pending("r.up", lambda: None)
+    asked.submit(
+        parse(AudioRequest, {**RAIN, "upgrade": True}), first, now=0.0, timeout_s=9.0, better=lambda name: better
+    )
+    head = Head(asked, "a").come()
+    head.say("r", metadata={"upgrade_id": "r.up"})
+    assert first.upgraded is better and "r.up" in head.asked, "it is waited for there"
+    head.go()
+    assert isinstance(better.exception(0), Disconnected) and not first.exception(0)
 
 
 STEPS = st.lists(

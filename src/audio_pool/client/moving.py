@@ -243,7 +243,6 @@ class Moving(Resumption):
             one = self._asked.get(request_id)
             if one is not None:  # else it ended with one before it
                 self._lost(request_id, one, head, why)
-        head.outbox.clear()
 
     def _lost(self, request_id: str, one: _Asked, head: Head, why: str) -> None:
         one.on = None
