@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -203,16 +205,12 @@ class Pooler:
     """A relay to a server's socket that lets through what a pooler by transaction does: no options, nothing heard."""
 
     def __init__(self, server: PostgresServer) -> None:
-        import threading
-
         self._target = str(server.place / f".s.PGSQL.{server.port}")
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        import threading
-
         while True:
             try:
                 ours, _ = self._listener.accept()
@@ -258,6 +256,7 @@ class Pooler:
             ours.close()
 
     def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes whoever accepts
         self._listener.close()
 
 
@@ -313,6 +312,39 @@ def test_wrong_credentials_are_told(ask: Doctor, store: ObjectServer, monkeypatc
     monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)
     state, told, mend = ask(cache=objects(place))["objects"]
     assert state == "problem" and "refuses it" in told and "credentials" in mend
+
+
+def test_a_store_that_writes_over_what_is_there_is_told(ask: Doctor, store: ObjectServer) -> None:
+    """One that does not heed If-None-Match: what asks for it is taken out on the way."""
+    place = store.place()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_without_conditions, args=(listener, store.proxy.address), daemon=True).start()
+        deaf = objects(place)
+        deaf["objects"]["endpoint"] = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        found = ask(cache=deaf)
+        listener.shutdown(socket.SHUT_RDWR)  # wakes whoever accepts
+    assert found["objects.once"][0] == "problem" and "If-None-Match" in found["objects.once"][1]
+    assert found["objects.lists"][0] == "ok" and not store.keys(place)
+
+
+def _without_conditions(listener: socket.socket, to: tuple[str, int]) -> None:
+    def relay(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data.replace(b"if-none-match: *\r\n", b""))
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def converse(ours: socket.socket) -> None:
+        with ours, socket.create_connection(to) as theirs:
+            back = threading.Thread(target=relay, args=(theirs, ours), daemon=True)
+            back.start()
+            relay(ours, theirs)
+            back.join()
+
+    with contextlib.suppress(OSError):
+        while True:
+            threading.Thread(target=converse, args=listener.accept()[:1], daemon=True).start()
 
 
 def test_one_machine_is_told_that_there_is_nothing_to_ask(ask: Doctor) -> None:
