@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks._absent import postgres_folder
 from benchmarks._shared_heads import Server, configured, directory
-from benchmarks.routing import _LOAD, _generate, _once
+from benchmarks.routing import _LOAD
 
 CLIENTS = 4
 _PATIENCE_S = 240.0
@@ -35,6 +35,8 @@ def rows(rounds: int = 3, seconds: float = 2.0, recipes: int = 20, most: int = 4
     """A row for each count of heads, of hits and of joins."""
     programs = postgres_folder()
     from tests.support.postgres import PostgresServer
+
+    from audio_pool import AudioClient
 
     counts = [count for count in (1, 2, 4) if count <= most]
     with (
@@ -51,8 +53,8 @@ def rows(rounds: int = 3, seconds: float = 2.0, recipes: int = 20, most: int = 4
         for server in (*started, alone):
             servers.enter_context(server)
         for server in (*started, alone):
-            with server.client() as socket:
-                _once(socket, _generate())
+            with AudioClient(server.endpoint) as client:
+                client.generate("wind", duration_s=2.0, timeout_s=_PATIENCE_S)  # what _LOAD asks for
         found = _hits({"one machine, SQLite": [alone], **_named(started, counts)}, rounds, seconds)
         return [*found, *_joins(_named(started, counts), rounds, recipes)]
 

@@ -27,7 +27,7 @@ import psutil
 from benchmarks._absent import Absent, postgres_folder
 from benchmarks._shared_heads import Server, configured
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 _LOOK_S = 0.002
 _names = itertools.count()
 _NODES = """

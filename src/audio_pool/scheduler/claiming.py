@@ -22,8 +22,9 @@ from audio_pool.scheduler.ledger import Ledger
 __all__ = ["Claims"]
 
 _POLL_S = 0.1
-_ANSWER_S = 2.0
-"""A writer that does not answer for so long is stuck; the sound can be made meanwhile."""
+_ANSWER_S = 15.0
+"""A writer that does not answer for so long is stuck; the sound can be made meanwhile. Longer than what a busy one has
+before it takes: a claim stands behind the sounds that are being kept, and a database is given seconds for each."""
 
 
 class Claims:
