@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import psycopg
-from tests.cluster.heads import Heads, finds, keep
+from tests.cluster.heads import Heads, finds, keep, store_of
 from tests.support.waiting import PATIENCE_S, eventually
+
+from audio_pool.jobs.leases import put_out
 
 _DAY_S = 86_400.0
 _OFF_S = (60.0, -60.0, _DAY_S, -_DAY_S)
@@ -92,3 +94,20 @@ def _make_older(database: str, entry_id: int, by_s: float) -> None:
     with psycopg.connect(database, options="-c search_path=audio_pool") as db:
         db.execute("UPDATE entries SET created_at = created_at - %s WHERE id = %s", (by_s, entry_id))
         db.execute("UPDATE uses SET last_used = last_used - %s WHERE entry_id = %s", (by_s, entry_id))
+
+
+def test_no_lease_lasts_for_longer_than_it_was_given_where_the_databases_own_clock_is_set_back(
+    heads: Heads, database: str
+) -> None:
+    """Its host's is set right, or a standby whose clock is behind takes its place."""
+    a, b = heads.open("a"), heads.open("b")
+    assert a.store.claims.take(b"a sound") and not b.store.claims.take(b"a sound")
+    dead = store_of(a).lease.id
+    store_of(a).lease._left = True  # it beats no more
+    with psycopg.connect(database, autocommit=True, options="-c search_path=audio_pool") as db:
+        db.execute("UPDATE heads SET seen_at = seen_at + '1 day', due = due + '1 day' WHERE id = %s", (dead,))
+        db.execute("UPDATE claims SET due = due + '1 day'")
+        assert b.store.claims.take(b"a sound")
+        db.execute("INSERT INTO job_heads VALUES ('dead', clock_timestamp() + interval '1 day')")
+        db.execute("INSERT INTO job_heads VALUES ('lives', clock_timestamp() + interval '1 hour')")
+        assert put_out(db, "audio_pool") == ["dead"]

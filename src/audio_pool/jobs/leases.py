@@ -18,6 +18,8 @@ __all__ = ["CANCEL", "ENDED", "READY", "bell_of", "has_lease", "leave", "put_out
 
 READY, ENDED, CANCEL = "ready", "ended", "cancel"
 """What heads are woken for: a job that nobody has; one that has ended, one that is to end (its number follows)."""
+_OVER = "(lease_until < clock_timestamp() OR lease_until > clock_timestamp() + interval '2 hours')"
+"""SQL: True of a lease that has ended, or is longer than one can be (``jobs.lease_s``): the clock was set back since."""
 
 
 def bell_of(schema: str) -> str:
@@ -50,10 +52,10 @@ def has_lease(db: Rows, head: str) -> bool:
 
 def put_out(db: Rows, schema: str) -> list[str]:
     """Take from the heads whose lease has ended what they had in hand; return these heads."""
-    if db.execute("SELECT 1 FROM job_heads WHERE lease_until < clock_timestamp() LIMIT 1").fetchone() is None:
+    if db.execute(f"SELECT 1 FROM job_heads WHERE {_OVER} LIMIT 1").fetchone() is None:
         return []
     with db.transaction():
-        ended = "SELECT head FROM job_heads WHERE lease_until < clock_timestamp() FOR UPDATE SKIP LOCKED"
+        ended = f"SELECT head FROM job_heads WHERE {_OVER} FOR UPDATE SKIP LOCKED"
         heads = [head for (head,) in db.execute(ended)]
         _let_go(db, schema, heads, lives=1)
     return heads

@@ -26,8 +26,12 @@ LEASE_S = 10.0
 """What a head holds is free so long after its last beat: five times as long as it takes from one to the next, for a
 machine with too much to do."""
 BEAT_EVERY_S: Final = 2.0
-LIVES: Final = "EXISTS (SELECT 1 FROM heads WHERE heads.id = {head} AND heads.due >= clock_timestamp())"
-"""SQL: True while the head named by a column or a value lives; ``LIVES.format(head="jobs.head")``."""
+LIVES: Final = (
+    "EXISTS (SELECT 1 FROM heads WHERE heads.id = {head} AND heads.due >= clock_timestamp()"
+    " AND heads.seen_at <= clock_timestamp() + interval '5 s')"
+)
+"""SQL: True while the head named by a column or a value lives; ``LIVES.format(head="jobs.head")``. One that was seen at
+a time yet to come was so before the database's clock was set back: it is seen again soon, or has died."""
 _FORGOTTEN_AFTER: Final = "interval '1 hour'"
 _PROCESS: Final = secrets.token_hex(8)
 """Heads have process ids and folders of the same names on their machines."""
