@@ -19,7 +19,7 @@ __all__ = ["CANCEL", "ENDED", "READY", "bell_of", "has_lease", "leave", "put_out
 READY, ENDED, CANCEL = "ready", "ended", "cancel"
 """What heads are woken for: a job that nobody has; one that has ended, one that is to end (its number follows)."""
 _OVER = "(lease_until < clock_timestamp() OR lease_until > clock_timestamp() + interval '2 hours')"
-"""SQL: True of a lease that has ended, or is longer than one can be (``jobs.lease_s``): the clock was set back since."""
+"""SQL: True of a lease that has ended, or is longer than one can be: the clock was set back since."""
 
 
 def bell_of(schema: str) -> str:
