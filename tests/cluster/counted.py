@@ -17,14 +17,14 @@ from audio_pool import AudioPool
 from audio_pool.api import Health
 from audio_pool.errors import StorageError
 
-__all__ = ["Counted", "are", "pool_on"]
+__all__ = ["Counted", "are", "kept_by", "pool_on"]
 
 _names = itertools.count(1)
 
 
 def pool_on(heads: Heads, name: str, url: str, **cache: object) -> AudioPool:
     """Open a pool with one worker on a database that several heads share; closed with ``heads``."""
-    wanted = {"store": url, "store_connect_s": 1.0, "store_timeout_s": 3.0, **cache}
+    wanted = {"store": url, "store_connect_s": 2.0, "store_timeout_s": 3.0, **cache}
     config = settings(
         heads.directory(name).parent,
         [{"name": "w", "engines": ["procedural"]}],
@@ -46,6 +46,13 @@ def are(state: str, *pools: AudioPool) -> None:
         eventually(said, f"each is {state}")
     except AssertionError as exc:
         raise AssertionError(f"{exc}; they say {told}") from exc
+
+
+def kept_by(pool: AudioPool, prompt: str) -> int:
+    """Ask for a sound until it is kept; return its entry. A machine with much else to do may be late for a deadline."""
+    made = eventually(lambda: pool.generate(prompt, timeout_s=PATIENCE_S).metadata.entry_id, f"{prompt!r} is kept")
+    assert made is not None
+    return made
 
 
 class Counted:

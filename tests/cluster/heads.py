@@ -21,7 +21,7 @@ class Heads(contextlib.ExitStack):
 
     def __init__(self, url: str, place: Path, **settings: float) -> None:
         super().__init__()
-        self.shared = SharedStore(url=url, **{"statement_timeout_s": 5.0, "connect_timeout_s": 2.0, **settings})
+        self.shared = SharedStore(url=url, **{"statement_timeout_s": 10.0, "connect_timeout_s": 5.0, **settings})
         self._place = place
         self._open: dict[str, SoundCache] = {}
         for folder in ("audio", "renditions"):

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tests.cluster.counted import Counted, are, pool_on
+from tests.cluster.counted import Counted, are, kept_by, pool_on
 from tests.cluster.heads import Heads
 from tests.support.fault_proxy import FaultProxy
 from tests.support.postgres import PostgresServer
@@ -51,27 +51,24 @@ def _hit(pool: AudioPool, prompt: str) -> int | None:
 
 @pytest.mark.parametrize("mode", ["cut", "gone"])
 def test_a_head_that_is_cut_from_the_database_serves_its_clients_and_heals(bed: Cut, mode: str) -> None:
-    kept = _make(bed.cut, "kept before")
-    goes = _make(bed.cut, "removed meanwhile")
-    assert kept.metadata.entry_id is not None and goes.metadata.entry_id is not None
+    kept, goes = kept_by(bed.cut, "kept before"), kept_by(bed.cut, "removed meanwhile")
     eventually(lambda: _hit(bed.other, "removed meanwhile"), "the other head knows them")
     bed.proxy.set(mode)  # type: ignore[arg-type]
     asked = [bed.cut.submit(f"new sound {number}") for number in range(12)]
-    assert _hit(bed.cut, "kept before") == kept.metadata.entry_id, "hits wait for nothing"
+    assert _hit(bed.cut, "kept before") == kept, "hits wait for nothing"
     for one in asked:
         made = one.result(PATIENCE_S)
         assert made.path is not None and Path(made.path).is_file() and made.metadata.entry_id is None
         assert any(line.startswith("not_kept") for line in made.metadata.warnings)
     are("degraded", bed.cut)
-    assert bed.other.health().state == "ready", "nobody else is concerned"
-    bed.other.library.remove(goes.metadata.entry_id)
-    meanwhile = _make(bed.other, "made elsewhere meanwhile").metadata.entry_id
-    assert meanwhile is not None
+    are("ready", bed.other)  # nobody else is concerned
+    bed.other.library.remove(goes)
+    meanwhile = kept_by(bed.other, "made elsewhere meanwhile")
     bed.proxy.set("pass")
     are("ready", bed.cut)
     eventually(lambda: _hit(bed.cut, "made elsewhere meanwhile") == meanwhile, "it follows again")
-    assert _make(bed.cut, "removed meanwhile").metadata.entry_id != goes.metadata.entry_id
-    assert _make(bed.cut, "kept after").metadata.entry_id is not None
+    assert _make(bed.cut, "removed meanwhile").metadata.entry_id != goes
+    kept_by(bed.cut, "kept after")
 
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import psycopg
-from tests.cluster.counted import Counted, are, pool_on
+from tests.cluster.counted import Counted, are, kept_by, pool_on
 from tests.cluster.heads import Heads
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import PATIENCE_S
@@ -20,7 +20,7 @@ _GONE_S = float(os.environ.get("AUDIO_POOL_GONE_S", "6"))
 def test_a_flood_goes_on_while_the_database_is_gone(postgres: PostgresServer, database: str, tmp_path: Path) -> None:
     with Heads(database, tmp_path) as heads:
         pool = pool_on(heads, "head", database)
-        known = [pool.generate(f"known {number}", timeout_s=PATIENCE_S).metadata.entry_id for number in range(8)]
+        known = [kept_by(pool, f"known {number}") for number in range(8)]
         took: list[float] = []
         with Counted(pool) as one, Counted(pool) as two:
             one.more(2)
