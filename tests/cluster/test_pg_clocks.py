@@ -52,6 +52,7 @@ for line in sys.stdin:
             "entry": entry.id, "kept": entry.created_at, "used": used.last_used, "preset": preset.metadata.timestamp,
             "says": head.now(), "unlinked": gone, "taken": taken, "old": [one.entry_id for one in young],
         }), flush=True)
+        sys.stdin.readline()  # what it has claimed is free when it is closed
 """
 
 
@@ -77,6 +78,8 @@ def test_heads_whose_clocks_differ_do_the_same(database: str, tmp_path: Path) ->
             assert told["unlinked"] == 0, "a grace is none the shorter"
             assert told["old"] == [], "what was just made or used is spared"
             assert told["taken"] and not right.store.claims.take(f"of {off:g}".encode())
+            child.stdin.write("\n")
+            child.stdin.flush()
             eventually(lambda told=told: right.store.entries.entry(told["entry"]), "this one has heard of it")
             (judged,) = (one for one in right.store.judgements.newest(10) if one.given.prompt == f"of {off:g}")
             assert begun - 1 <= judged.judged_at <= time.time() + 1
