@@ -232,13 +232,15 @@ def left_in_bucket(bed: Bed, kept: Kept) -> Iterator[str]:
         wanted = {
             bytes(row[0]).hex() for row in db.execute("SELECT sha256 FROM entries UNION SELECT sha256 FROM renditions")
         }
+        # a removed sound has its grace yet
+        leaving = {row[0].rsplit("/", 1)[-1].split("-")[0] for row in db.execute("SELECT file FROM leaving")}
     there = {key.rsplit("/", 1)[-1].split(".")[0]: key for key in keys}
     for digest in wanted:
         if digest not in there:
             yield f"the object of {digest[:12]} is gone"
         elif hashlib.sha256(bucket.Object(prefix + there[digest]).get()["Body"].read()).hexdigest() != digest:
             yield f"the object of {digest[:12]} has other bytes"
-    orphans = set(there) - wanted
+    orphans = set(there) - wanted - leaving
     now = time.time()
     old = [one for one in orphans if now - bucket.Object(prefix + there[one]).last_modified.timestamp() > 120.0 + 90.0]
     if old:
