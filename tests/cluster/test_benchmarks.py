@@ -20,7 +20,7 @@ def _there() -> None:
 def test_a_recipe_asked_of_two_heads_at_once_is_made_once() -> None:
     found = heads.rows(rounds=1, seconds=0.2, recipes=4, most=2)
     assert [row["of"] for row in found if row["what"] == "hits"] == [
-        "one machine, SQLite", "1 head, PostgreSQL", "2 heads, PostgreSQL",
+        heads.ONE, heads.LESS, "1 head, PostgreSQL", "2 heads, PostgreSQL",
     ]  # fmt: skip
     assert all(row["a second"] > 0 for row in found)
     assert [(row["asked"], row["made"]) for row in found if row["what"] == "joins"] == [(4, 4), (8, 4)]
