@@ -166,8 +166,6 @@ def test_what_nobody_took_meanwhile_goes_on_where_it_was(journals: Journals) -> 
     kept, lost = add(a, "kept"), add(a, "lost")
     journals.end_lease("a")
     assert [one.number for one in look(b, 1).taken] == [kept.number]
-    with journals.database.using("renewing") as db:
-        renew(db, "a", LEASE_S)
     seen = look(a, 0, (kept, lost))
     assert seen.again == [lost.number] and seen.held.keys() == {lost.number} and not seen.taken
     assert seen.held[lost.number].attempt == 2

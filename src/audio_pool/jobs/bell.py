@@ -72,10 +72,12 @@ class Bell:
     def stop(self) -> None:
         """End the thread; wait for it."""
         self._stopping.set()
+        if self._thread.ident is None:
+            return
+        self._thread.join(2 * _LOOK_EVERY_S)
         connected = self._connected
-        if connected is not None:
+        if self._thread.is_alive() and connected is not None:  # then the database is taken to be gone
             self._database.shut(connected)
-        if self._thread.ident is not None:
             self._thread.join(4 * self._database.timeout_s)
 
     # -- the thread --------------------------------------------------------------------------------

@@ -177,7 +177,9 @@ class PostgresJournal:
         """Take up to ``room`` jobs in hand that nobody has; tell what became of others."""
         again: list[int] = []
         held = self._in_hand()
-        if mine.keys() - held.keys() and self._takes():
+        if mine.keys() - held.keys():
+            self._renewed(self._inside)  # it stood still, and looks before its bell has rung
+            self._may_take = True
             again = self._again({number: mine[number] for number in mine.keys() - held.keys()})
             held = self._in_hand()
         taken: list[JobRecord] = []
