@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -71,6 +72,7 @@ def rows(rounds: int = 4, each: int = 200, *, beside_serve: bool = True) -> list
     finally:
         ray.shutdown()
         cluster.shutdown()
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _ways(
