@@ -287,6 +287,7 @@ def test_commands_take_several_addresses_and_pass_over_who_does_not_answer(pair:
     assert made.returncode == 0 and (tmp_path / "x.wav").read_bytes().startswith(b"RIFF"), made.stderr
     told = command("status", *place)
     assert told.returncode == 0 and "ready" in told.stdout, told.stderr
+    assert any(f"told by {address}" in told.stdout for address in pair.addresses.values())
     refused = command("workers", "drain", "w", *place)
     assert refused.returncode == 2 and "one head" in refused.stderr
     nonsense = command("status", "--connect", "tcp://127.0.0.1:1,127.0.0.1:2")

@@ -35,15 +35,18 @@ def status(connect: str | None, keys: str | None, timeout_s: float, as_json: boo
     with AudioClient(connect, keys=keys) as client:
         found = client.status(timeout_s=timeout_s)
         healthy = client.health(timeout_s=timeout_s)
+        told_by = f", told by {client.address}" if connect and "," in connect else ""
     if as_json:
         say_json({**found, "reasons": healthy.reasons})
     else:
-        say(f"{healthy.state}: {found.requests} requests, {found.waiting} waiting")
+        say(f"{healthy.state}: {found.requests} requests, {found.waiting} waiting{told_by}")
         for reason in healthy.reasons:
             say(f"  {reason}")
         for name, worker in found.workers.items():
+            lacks = f" ({worker.pending})" if worker.pending else ""
+            engines = ", ".join(worker.engines) or "no engines"
             say(
-                f"  {name}: {worker.state}, {', '.join(worker.engines)} on {worker.device or '?'}, "
+                f"  {name}: {worker.state}{lacks}, {engines} on {worker.device or '?'}, "
                 f"{worker.tasks} tasks in hand, {worker.tasks_done} done, {worker.crashes} crashes in a row"
             )
         say(f"  look-up by meaning: {found.semantic}; cache: {found.cache}")
