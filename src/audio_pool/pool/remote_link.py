@@ -65,6 +65,9 @@ _FRAME_BYTES = 2 << 20
 _RETRY_S = 0.005
 """Between two tries to send to a worker that is slow."""
 _MOST_AT_ONCE = 64
+_MOST_BEHIND, _GO_ON_AT = 8, 2
+"""Pieces that wait for the thread: with more of them nothing is read, so that senders wait and not everybody else; it
+goes on once there are as few as this."""
 _STOP_S = 10.0
 _CARRY_S = 10.0
 """A file that was not brought by another way in so long travels with its task."""
@@ -114,6 +117,7 @@ class RemoteLink:
         self._assemblies: dict[bytes, Assembly] = {}
         self._untaken: dict[bytes, int] = {}
         """Frames of large messages that wait for the thread, by who sent them: what he sends next waits behind them."""
+        self._paused = False
         self._leaving: dict[bytes, collections.deque[Iterator[list[bytes | memoryview]]]] = {}
         """Messages that are not sent whole yet, by who gets them; what he gets next waits behind them."""
         self._held: dict[bytes, list[bytes | memoryview]] = {}
@@ -170,7 +174,8 @@ class RemoteLink:
             while not self._arrived.empty():
                 yield self._arrived.get()
             with self._using:
-                frames = None if self._ended else self._channel.receive()
+                self._paused = sum(self._untaken.values()) >= _MOST_BEHIND
+                frames = None if self._ended or self._paused else self._channel.receive()
                 if frames is None:
                     return
                 attached, key = self._channel.attached, self._channel.sender_key
@@ -245,6 +250,10 @@ class RemoteLink:
                 left = self._untaken.pop(identity, 1) - 1
                 if left:
                     self._untaken[identity] = left
+                goes_on = self._paused and sum(self._untaken.values()) <= _GO_ON_AT
+                self._paused = self._paused and not goes_on
+            if goes_on:
+                self.waker.wake()
 
     def _is_known(self, identity: bytes, key: str) -> bool:
         """Return True for who shows the key that the worker was given whose name he says."""
@@ -351,6 +360,7 @@ class RemoteLink:
                     name, number = _owner(identity)
                     if name == worker and number <= incarnation:
                         known.pop(identity)
+        self.waker.wake()  # it may be that nothing was read because of what is gone now
         for key in list(self._under_way):
             if key[0] == worker and key[1] <= incarnation:
                 self._under_way.pop(key, None)
