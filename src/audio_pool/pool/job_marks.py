@@ -40,7 +40,7 @@ class JobMarks:
         jobs.sort(key=lambda job: job.record.number)  # two heads that mark the same do not wait in a ring
         others = len(asked) > len(jobs)
 
-        def also(db: Any, entry_id: int) -> None:
+        def also(db: Any, entry_id: int) -> None:  # Any: as above
             for job in jobs:
                 job.overtaken = not self._mark_made(db, job.record, entry_id)
             lost = [job for job in jobs if job.overtaken]

@@ -106,7 +106,7 @@ def _on_node(asked: dict[str, Any]) -> dict[str, Any]:  # Any: JSON
         except (ImportError, ValueError):
             return True
 
-    told: dict[str, Any] = {"python": platform.python_version(), "host": socket.gethostname()}
+    told: dict[str, Any] = {"python": platform.python_version(), "host": socket.gethostname()}  # Any: JSON
     try:
         host, port = asked["head"]
         socket.create_connection((host, port), timeout=5.0).close()
