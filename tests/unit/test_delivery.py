@@ -20,8 +20,9 @@ from tests.support.requests import config, engine, request
 from audio_pool.cache.entry import Entry
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.sound_cache import SoundCache
+from audio_pool.cache.store import Store
 from audio_pool.cache.uptime import clock_name, uptime_s
-from audio_pool.errors import AudioPoolError, Cancelled, InvalidAudio, StorageError
+from audio_pool.errors import AudioPoolError, Cancelled, InvalidAudio, NotFound, StorageError
 from audio_pool.pool import copying
 from audio_pool.pool.delivery import Delivery, copy_file
 from audio_pool.pool.replies import Reply
@@ -159,6 +160,25 @@ def test_a_cache_that_fails_costs_the_entry_and_not_the_sound(
     stored = desk.stored(sound(desk.incoming), format="flac")
     assert stored.metadata.warnings == ("not_kept: no space left",)
     assert Path(stored.path).parent == desk.renders and Path(stored.path).is_file()
+
+
+@pytest.mark.parametrize("error", [StorageError("the object store is away"), NotFound("its bytes are gone")])
+def test_a_sound_that_another_head_kept_first_is_delivered_though_that_ones_does_not_come(
+    desk: Desk, cache: SoundCache, monkeypatch: pytest.MonkeyPatch, error: AudioPoolError
+) -> None:
+    first = desk.stored(sound(cache.incoming, seed=5))
+    second = sound(cache.incoming, seed=5)
+    whole = Path(second.path).read_bytes()
+
+    def does_not_come(store: Store, entry_id: int) -> None:
+        raise error
+
+    monkeypatch.setattr("audio_pool.pool.delivery.bring_entry", does_not_come)
+    monkeypatch.setattr(type(cache.store.blobs), "remote", True)
+    given = desk.stored(second)
+    assert given.path != first.path and Path(given.path).read_bytes() == whole
+    assert any(told.startswith("not_kept") for told in given.metadata.warnings) and given.metadata.entry_id is None
+    assert desk.left() == []
 
 
 def test_where_the_render_directory_takes_nothing_memory_does(desk: Desk) -> None:

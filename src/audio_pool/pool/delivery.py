@@ -24,7 +24,7 @@ from audio_pool.cache.carrying import READ_ONLY
 from audio_pool.cache.keeper import CacheKeeper
 from audio_pool.cache.selection import Standing
 from audio_pool.cache.store import Also
-from audio_pool.errors import AudioPoolError, Busy, Cancelled, InvalidAudio, PoolClosed, StorageError
+from audio_pool.errors import AudioPoolError, Busy, Cancelled, InvalidAudio, NotFound, PoolClosed, StorageError
 from audio_pool.pool.copying import copy_file
 from audio_pool.pool.replies import Reply
 from audio_pool.pool.resolve import ResolvedRequest
@@ -116,6 +116,7 @@ class Delivery:
         wanted = sound.metadata if sound.delivered is None else sound.delivered.applied(sound.metadata)
         if self._cache is None or not resolved.request.store:
             return StoredSound(path=self._set_aside(sound), metadata=wanted)
+        spare = self._spare_of(sound)
         try:
             request = resolved.request
             replace = request.force and request.seed is not None
@@ -133,10 +134,31 @@ class Delivery:
             elif sound.delivered_path is not None:
                 path = self._kept_rendition(entry.id, resolved, sound.delivered_path)
             return StoredSound(path=path, metadata=wanted)
-        except StorageError as exc:
+        except (NotFound, StorageError) as exc:
             log.info("the cache did not keep a sound: %s", exc)
-            told = structs.replace(wanted, warnings=(*wanted.warnings, f"not_kept: {exc}"))
+            told = structs.replace(wanted, entry_id=None, warnings=(*wanted.warnings, f"not_kept: {exc}"))
+            if spare is not None and not os.path.exists(sound.path):
+                sound = structs.replace(sound, path=spare)
             return StoredSound(path=self._set_aside(sound), metadata=told)
+        finally:
+            if spare is not None:
+                _unlink([spare])
+
+    def _spare_of(self, sound: FinishedSound) -> str | None:
+        """Return another name of a sound's file, where the cache may keep another server's in its stead.
+
+        That one's may not be here yet, and not to be had when it is wanted.
+        """
+        assert self._cache is not None
+        if sound.delivered_path is not None or not self._cache.current.store.blobs.remote:
+            return None
+        path = Path(sound.path)
+        spare = path.with_name(f"spare-{path.name}")
+        try:
+            os.link(path, spare)
+        except OSError:  # a file system without such names, say: it is most likely not needed
+            return None
+        return str(spare)
 
     def _set_aside(self, sound: FinishedSound) -> str:
         """Move what the caller asked for to ``render_dir``; remove the master beside it."""
