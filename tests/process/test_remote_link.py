@@ -47,10 +47,19 @@ UNHEARD_S = 1.0
 class Peer:
     """One thread of a remote worker."""
 
-    def __init__(self, link: RemoteLink, line: str, name: str = "w", number: int = 1, thread: str = "control") -> None:
+    def __init__(
+        self,
+        link: RemoteLink,
+        line: str,
+        name: str = "w",
+        number: int = 1,
+        thread: str = "control",
+        *,
+        patient: bool = True,
+    ) -> None:
         self.credentials = WorkerCredentials.of(line)
         identity = worker_identity(name, number, thread, self.credentials.secret)
-        self.channel = RemoteChannel(link.endpoint, identity, self.credentials.keys, Parting(), patient=True)
+        self.channel = RemoteChannel(link.endpoint, identity, self.credentials.keys, Parting(), patient=patient)
 
     def send(self, message: FromWorker, *frames: bytes) -> None:
         assert self.channel.send([packing.pack(message), *frames])
@@ -69,8 +78,10 @@ class Room:
         self.link = WorkerLink(endpoint, {"w": LOAD, "v": LOAD}, remote=self.remote, is_remote=lambda name: True)
         self.peers: list[Peer] = []
 
-    def peer(self, line: str, name: str = "w", number: int = 1, thread: str = "control") -> Peer:
-        self.peers.append(Peer(self.remote, line, name, number, thread))
+    def peer(
+        self, line: str, name: str = "w", number: int = 1, thread: str = "control", *, patient: bool = True
+    ) -> Peer:
+        self.peers.append(Peer(self.remote, line, name, number, thread, patient=patient))
         return self.peers[-1]
 
     def heard(self, what: type[events.Event]) -> Received:
@@ -154,8 +165,8 @@ def test_one_that_was_declared_dead_goes_on_sending_and_is_not_heard(room: Room)
     dead.send(TaskDone(incarnation=1, task_id=1, attempt=1, results={}))
     dead.send(TaskDone(incarnation=1, task_id=1, attempt=1, results={}), os.urandom(2 * PIECE_BYTES))
     room.counted("remote_refused", 4)
-    again = room.peer(dead.credentials.line(), thread="aux")  # nor does it get in anew
-    again.send(Heartbeat(incarnation=1))
+    again = room.peer(dead.credentials.line(), thread="aux", patient=False)  # nor does it get in anew
+    again.channel.send([packing.pack(Heartbeat(incarnation=1))])  # not even taken, where it was turned away by then
     follower = room.hello("w", 2)
     follower.send(Heartbeat(incarnation=2))
     assert isinstance(room.heard(events.Heartbeat).event, events.Heartbeat)
