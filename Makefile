@@ -8,6 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # A test that hangs ends its process (its stacks are printed before): the others go on, and the run fails.
 TESTERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, (len(os.sched_getaffinity(0)) * 3 + 1) // 2))')
 PYTEST = $(BIN)/python -m pytest -q -n $(TESTERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+# Tests start thousands of processes: each would compile everything anew where an environment forbids to keep that.
+export PYTHONDONTWRITEBYTECODE :=
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
