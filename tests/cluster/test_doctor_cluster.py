@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import threading
 import time
@@ -51,6 +52,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Doctor:
         (tmp_path / "pool.toml").write_text(as_toml(sections))
         done = CliRunner().invoke(doctor, ["--cluster", "--json", "--config", str(tmp_path / "pool.toml")])
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        assert logging.getLogger("audio_pool.cache").level == logging.NOTSET, "quiet for as long as it looks"
         assert all(secret not in done.output for secret in (*KEYS.values(), "sesame"))
         found = json.loads(done.stdout)
         assert done.exit_code == (0 if found["ok"] else 1)

@@ -33,7 +33,16 @@ _EXTRA = "pip install 'audio-pool[cluster]'"
 
 def cluster_findings(config: Config) -> Iterator[Finding]:
     """Yield what there is to say of the machines beyond this one; each wait has an end."""
-    logging.getLogger("audio_pool.cache").setLevel(logging.CRITICAL)  # what is found is told, not logged beside
+    beside = logging.getLogger("audio_pool.cache")
+    level = beside.level
+    beside.setLevel(logging.CRITICAL)  # what is found is told, not logged beside
+    try:
+        yield from _findings(config)
+    finally:
+        beside.setLevel(level)
+
+
+def _findings(config: Config) -> Iterator[Finding]:
     if not (config.cache.store or config.cache.blobs or config.cluster.launcher != "local"):
         told = "names no other machine: cache.store, cache.blobs and cluster.launcher are at their defaults"
         yield Finding("cluster", "note", told, "docs/cluster.md says what each of them brings")
